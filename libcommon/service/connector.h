@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* connector.h - the SDK: everything a connector does not have to write.
+ *
+ * A connector is a table. HTTP intake, batching in lanes, Submit, Announce and its
+ * token, Pull/Start/Report with leases, retries on the mesh, metrics, health and
+ * shutdown are connector_main()'s. The four slots are pure: bytes in, values out.
+ *
+ * Intake: POST (or GET) <hook_prefix>/<account id>[/<rest>] -> verify over the raw body
+ * -> normalise -> the events join the batch forming in their lane (lane = hash of
+ * tenant, account, thread) -> Submit -> the provider's 2xx only after every event of its
+ * payload was answered stored, duplicate or refused. Mesh down or too slow: 503. A batch
+ * closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers. */
+#ifndef GUICHET_SERVICE_CONNECTOR_H
+#define GUICHET_SERVICE_CONNECTOR_H
+
+#include "core/arena.h"
+#include "core/str.h"
+#include "guichet/v1/capability.pb-c.h"
+#include "guichet/v1/delivery.pb-c.h"
+#include "guichet/v1/inbound.pb-c.h"
+#include "io/http_client.h"
+#include "ops/config.h"
+#include "service/service.h"
+
+/* First member of every connector's configuration. Keys added by the skeleton: connector (its name),
+ * connector_secret, hook_listen, hook_prefix, routing (addresses of the connector role),
+ * routing_pull (addresses), submit_timeout_ms, lanes, batch_events_max, batch_bytes_max, pull_max,
+ * pull_wait_ms, provider_timeout_ms, allow_private_addresses, allow_plain_http, body_max_bytes … */
+struct connector_config {
+    struct service_config service;
+    char *connector;
+    char *connector_secret;
+    char *hook_listen;
+    char *hook_prefix;
+    struct config_strings routing;
+    struct config_strings routing_pull;
+    uint32_t submit_timeout_ms;
+    uint32_t lanes;
+    uint32_t batch_events_max;
+    uint32_t batch_bytes_max;
+    uint32_t pull_max;
+    uint32_t pull_wait_ms;
+    uint32_t provider_timeout_ms;
+    uint32_t body_max_bytes;
+    uint32_t requests_max;
+    uint32_t announce_interval_ms;
+    bool allow_private_addresses;
+    bool allow_plain_http;
+};
+
+/* First member of every account's configuration: its keys are added by the skeleton. */
+struct connector_account {
+    char *tenant;
+    char *id;              /* unique in the system; part of the webhook URL */
+    char *address;
+    char *display_name;
+    char *public_url;      /* the webhook's URL as the provider knows it, without trailing slash */
+};
+
+struct hook_request {
+    const char *method;
+    const char *path;                  /* what follows the account id, "" or "/status" */
+    const char *query;                 /* raw */
+    struct str_view body;
+    const char *content_type;          /* "" when none */
+    const char *(*header)(const struct hook_request *request, const char *name);  /* NULL when absent */
+    void *header_arg;
+};
+
+/* What to answer instead of the default (200 and the connector's `hook_answer`). */
+struct hook_answer {
+    int status;
+    const char *content_type;
+    struct str_view body;
+};
+
+/* Events that one payload gave; grows in the arena. */
+struct event_batch {
+    struct arena *arena;
+    Guichet__V1__InboundEvent **events;
+    size_t count, size;
+    int64_t received_us;
+};
+/* A new event with account, tenant, received_at, raw and raw_type filled in, appended to the batch. */
+Guichet__V1__InboundEvent *event_batch_add(struct event_batch *batch, const struct connector_account *account,
+                                           struct str_view raw, const char *raw_type);
+
+struct connector {
+    const char *name;                          /* channel, metric label, log name: "sms" */
+    const char *summary;
+    const struct config_key *config_keys;      /* the connector's own, after struct connector_config */
+    size_t config_size;
+    const struct config_key *account_keys;     /* the account's own, after struct connector_account */
+    size_t account_size;
+    struct hook_answer hook_answer;            /* the default 2xx */
+
+    void (*capabilities)(const void *account, Guichet__V1__Capabilities *ret_capabilities);
+    /* Is this from the provider? false: 403, counted, logged with err's text. A handshake answers through
+     * *ret_answer (status not 0): it is sent and nothing is normalised. */
+    bool (*verify)(const void *account, const struct hook_request *request, struct arena *arena,
+                   struct hook_answer *ret_answer, struct err *err);
+    /* Payload in, events out. false: 400 with the text; nothing is submitted. */
+    bool (*normalise)(const void *account, const struct hook_request *request, struct event_batch *batch,
+                      struct err *err);
+    /* Message in, provider request out, in the arena. false: the delivery fails with CONTENT_REFUSED. */
+    bool (*render)(const void *account, const Guichet__V1__Outbound *message, struct arena *arena,
+                   struct http_client_request *ret_request, struct err *err);
+    /* Provider answer in, outcome out. Only called when an HTTP answer came; no answer after sending is UNKNOWN
+     * and no connection is RETRY, by the skeleton. */
+    void (*outcome)(const void *account, const struct http_result *result, struct arena *arena,
+                    Guichet__V1__Outcome *ret_outcome);
+};
+
+int connector_main(int argc, char **argv, const struct connector *connector);
+
+#endif
