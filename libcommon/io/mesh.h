@@ -3,6 +3,7 @@
  *
  * Both ends use protoc-c's stubs. A client:
  *
+ *     (mesh_client_new() was told .descriptor = &guichet__v1__context__descriptor)
  *     ProtobufCService *stub = mesh_client_call(client, &(struct mesh_call){ .tenant = "demo", .timeout_ms = 1000 });
  *     guichet__v1__context__record(stub, &request, on_recorded, arg);
  *
@@ -40,6 +41,9 @@ struct mesh_client_options {
     const char *name;                /* of the peer, for log and metrics: "context" */
     const char *const *addresses;    /* tcp://host:port; borrowed during new */
     size_t address_count;
+    /* The service whose stubs are called with it, as &guichet__v1__context__descriptor: protoc-c's stubs
+     * assert it. Required here, or in each mesh_call. */
+    const ProtobufCServiceDescriptor *descriptor;
     uint32_t attempt_timeout_ms;     /* 0: 1000 */
     uint32_t max_in_flight;          /* per replica; 0: 64. Past it: ERR_EXHAUSTED at once, waits for nothing */
     uint32_t ping_interval_ms;       /* 0: 5000; a replica whose breaker is open is pinged each second */
@@ -55,6 +59,7 @@ struct mesh_call {
     uint32_t attempt_timeout_ms;     /* 0: the client's; long polls give their own */
     uint32_t lane;                   /* 0: any replica, in turn */
     bool no_retry;
+    const ProtobufCServiceDescriptor *descriptor;   /* NULL: the client's; for a second service on one listener */
 };
 
 bool mesh_client_new(struct loop *loop, const struct mesh_client_options *options,
