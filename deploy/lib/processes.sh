@@ -1,0 +1,58 @@
+# processes.sh - the long-running programs of deploy/local: one pid file and one log each, below $var.
+
+fail() {
+    echo "deploy/local: $*" >&2
+    exit 1
+}
+
+# as_owner COMMAND…: as the user that owns ./var. PostgreSQL refuses to run as root, and nothing of ours needs to.
+as_owner() {
+    if [ "$(id -u)" = 0 ] && [ "$owner" != root ]; then
+        (cd / && exec setpriv --reuid="$owner" --regid="$owner" --clear-groups "$@")
+    else
+        (cd / && exec "$@")
+    fi
+}
+
+process_runs() {
+    local pid
+    pid=$(cat "$var/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null &&
+        ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null
+}
+
+# process_start NAME COMMAND…: unless it runs the same program already.
+process_start() {
+    local name=$1 running
+    shift
+    if process_runs "$name"; then
+        running=$(readlink "/proc/$(cat "$var/run/$name.pid")/exe" || true)
+        [ "$running" != "$1" ] || return 0
+        # Rebuilt meanwhile: the old file is deleted under the running one.
+        process_stop "$name" TERM
+    fi
+    (
+        cd /
+        umask 077
+        if [ "$(id -u)" = 0 ] && [ "$owner" != root ]; then
+            setsid setpriv --reuid="$owner" --regid="$owner" --clear-groups "$@" </dev/null >>"$var/log/$name.log" 2>&1 &
+        else
+            setsid "$@" </dev/null >>"$var/log/$name.log" 2>&1 &
+        fi
+        echo $! >"$var/run/$name.pid"
+    )
+}
+
+# process_stop NAME SIGNAL: and waits for its end; after 15 s without mercy.
+process_stop() {
+    local pid i
+    pid=$(cat "$var/run/$1.pid" 2>/dev/null) || return 0
+    if process_runs "$1"; then
+        kill -s "$2" "$pid" 2>/dev/null || true
+        for i in $(seq 150); do
+            process_runs "$1" || break
+            sleep 0.1
+        done
+        ! process_runs "$1" || kill -9 "$pid" 2>/dev/null || true
+    fi
+    rm -f "$var/run/$1.pid"
+}
