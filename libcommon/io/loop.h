@@ -51,5 +51,7 @@ void loop_on_signals(struct loop *loop, loop_fn *on_term, loop_fn *on_hup, void 
 
 /* Tells the watchdog that this turn may be long (start-up, failpoint sleep). */
 void loop_excuse(struct loop *loop);
+void loop_set_turn_max_ms(struct loop *loop, uint32_t max_ms);   /* 50 unless set */
+uint64_t loop_long_turns(const struct loop *loop);               /* how many were past it; for tests */
 
 #endif

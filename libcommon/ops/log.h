@@ -20,7 +20,13 @@ struct log_field {
     int64_t number;
 };
 
-#define LOG_TEXT(key, value) ((struct log_field){ .name = (key), .text = (value) ? (value) : "" })
+/* A function, because an array for `text` would make the compiler warn about its comparison with NULL. */
+static inline struct log_field log_text_field(const char *name, const char *text)
+{
+    return (struct log_field){ .name = name, .text = text != NULL ? text : "" };
+}
+
+#define LOG_TEXT(key, value) log_text_field((key), (value))
 #define LOG_NUMBER(key, value) ((struct log_field){ .name = (key), .number = (int64_t)(value) })
 #define LOG_ERR(error) LOG_TEXT("err", (error)->text), LOG_TEXT("err_kind", err_kind_name((error)->kind))
 
