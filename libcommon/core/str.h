@@ -49,6 +49,8 @@ void buf_append_text(struct buf *buf, const char *text);
 void buf_append_view(struct buf *buf, struct str_view text);
 void buf_append_char(struct buf *buf, char c);
 void buf_printf(struct buf *buf, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* Adds `len` bytes for the caller to fill; NULL, and full, when they do not fit. */
+char *buf_extend(struct buf *buf, size_t len);
 const char *buf_text(const struct buf *buf);        /* never NULL */
 struct str_view buf_view(const struct buf *buf);
 
@@ -56,6 +58,8 @@ struct str_view buf_view(const struct buf *buf);
 bool utf8_is_valid(struct str_view text);
 size_t utf8_count(struct str_view text);            /* code points of valid text */
 size_t utf8_cut(struct str_view text, size_t max_bytes); /* length of the longest whole prefix */
+/* Length of the code point in front, and the code point; 0 when there is none that is valid. */
+size_t utf8_step(struct str_view text, uint32_t *ret_code);
 /* Next code point of valid text; advances *text. 0 at the end. */
 uint32_t utf8_next(struct str_view *text);
 
