@@ -29,5 +29,8 @@ bool failpoint_hit(const char *name);
 /* Reads GUICHET_FAILPOINT. In builds without failpoints a set variable is an error. */
 bool failpoint_init(struct err *err) MUST_USE;
 void failpoint_print_all(void);
+/* Called before a sleep, so that the watchdog can be told: the service skeleton gives loop_excuse(). */
+typedef void failpoint_excuse_fn(void *arg);
+void failpoint_set_excuse(failpoint_excuse_fn *fn, void *arg);
 
 #endif
