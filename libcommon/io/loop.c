@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ops/failpoint.h"
 #include "ops/log.h"
 
 #define CLOSING_TURNS_MAX 1000
@@ -132,6 +133,11 @@ static void on_turn_over(uv_timer_t *timer)
     (void)timer;                     /* its only use is to end the wait */
 }
 
+static void on_failpoint_sleep(void *arg)
+{
+    loop_excuse(arg);
+}
+
 struct loop *loop_new(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
@@ -148,6 +154,7 @@ struct loop *loop_new(void)
     uv_check_start(&loop->check, on_check);
     uv_unref((uv_handle_t *)&loop->check);
     loop->watchdog = loop_watchdog_new(&loop->uv);
+    failpoint_set_excuse(on_failpoint_sleep, loop);
     return loop;
 }
 
@@ -183,6 +190,7 @@ void loop_free(struct loop **loop_ptr)
     if (loop == NULL)
         return;
     *loop_ptr = NULL;
+    failpoint_set_excuse(NULL, NULL);
     loop_watchdog_set_max_ms(loop->watchdog, UINT32_MAX);
     run_to_end(loop);
     uv_close((uv_handle_t *)&loop->wake, NULL);

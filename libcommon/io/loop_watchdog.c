@@ -14,7 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "ops/excuse.h"
 #include "ops/log.h"
 #include "ops/stats.h"
 
@@ -38,7 +37,6 @@ struct loop_watchdog {
     uint64_t max_ns;
     bool is_aborting;
     bool is_excused;
-    uint64_t excuse_count;
     uint64_t turn_started_ns;
     uint64_t idle_ns;
     uint64_t queued_ns;
@@ -97,7 +95,6 @@ void loop_watchdog_begin(struct loop_watchdog *watchdog)
     if (watchdog->schedstat_fd < 0)
         watchdog->schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     watchdog->is_excused = false;
-    watchdog->excuse_count = excuse_count();
     watchdog->slowest_ns = 0;
     watchdog->slowest = NULL;
     watchdog->idle_ns = uv_metrics_idle_time(watchdog->uv);
@@ -151,7 +148,7 @@ void loop_watchdog_end(struct loop_watchdog *watchdog)
     away_ns += read_queued_ns(watchdog) - watchdog->queued_ns;
     turn_ns = wall_ns > away_ns ? wall_ns - away_ns : 0;
     stats_observe_ms(watchdog->stats, STAT_LAG, (double)turn_ns / NS_PER_MS);
-    if (turn_ns > watchdog->max_ns && !watchdog->is_excused && watchdog->excuse_count == excuse_count())
+    if (turn_ns > watchdog->max_ns && !watchdog->is_excused)
         report_long_turn(watchdog, now_ns, turn_ns);
     loop_watchdog_begin(watchdog);
 }
