@@ -2,7 +2,7 @@
 /* json.h - strict reading of JSON (json-c) and a small writer.
  *
  * Reading refuses: invalid UTF-8, NUL, trailing bytes, comments, duplicate keys,
- * nesting over 32, more than max_bytes. The error names the offset. */
+ * nesting over 32, more than 8 MiB. The error names the offset. */
 #ifndef GUICHET_CORE_JSON_H
 #define GUICHET_CORE_JSON_H
 
@@ -11,6 +11,7 @@
 #include "core/str.h"
 
 #define JSON_DEPTH_MAX 32
+#define JSON_MAX_BYTES (8 * 1024 * 1024)
 
 /* Owned: json_object_put() when done. */
 bool json_read(struct str_view text, struct json_object **ret_value, struct err *err) MUST_USE;

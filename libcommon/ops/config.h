@@ -16,7 +16,7 @@
 #include "core/str.h"
 
 enum config_type {
-    CONFIG_STR,        /* char *                                              */
+    CONFIG_STR,        /* char *; never NULL, empty when not given            */
     CONFIG_U32,        /* uint32_t                                            */
     CONFIG_MS,         /* uint32_t, written as a duration                     */
     CONFIG_BYTES,      /* uint32_t, written 65536, 64KiB or 1MiB              */
@@ -40,7 +40,7 @@ struct config_key {
     enum config_type type;
     unsigned flags;
     const char *fallback;    /* as it would be written; NULL: zero, or empty */
-    int64_t min, max;        /* numbers; strings: length. max 0: no limit     */
+    int64_t min, max;        /* numbers; strings: length; lists: count. max 0: no limit */
     const struct config_key *item;   /* CONFIG_LIST */
     size_t item_size;
     const char *help;        /* one sentence, for --describe */
