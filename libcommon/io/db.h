@@ -24,6 +24,10 @@
 #include "core/str.h"
 #include "io/loop.h"
 #include "io/worker.h"
+#include "ops/stats.h"
+
+#define DB_STAT_COUNT 8
+extern const struct stat_info db_stats[DB_STAT_COUNT];
 
 struct db;          /* one database, several pools */
 struct db_pool;
@@ -83,6 +87,9 @@ bool db_new(struct loop *loop, struct worker *worker, const struct db_options *o
 void db_free(struct db **db);
 struct db_pool *db_pool_new(struct db *db, const struct db_pool_options *options);  /* freed with db */
 bool db_is_ready(const struct db *db);              /* every pool has a live connection */
+bool db_check(const struct db *db, struct err *err);/* the same, and why not: err may be NULL */
+/* Before the loop runs (blocks, 3 s at most): ERR_CONFIG when the server is refused, ERR_UNAVAILABLE when it is down. */
+bool db_check_server(const struct db_options *options, struct err *err) MUST_USE;
 
 /* Starts the list; parameters are copied. db_work_run() consumes the work: done() comes exactly once, from the loop. */
 struct db_work *db_work_new(struct db_pool *pool);
