@@ -37,7 +37,10 @@ bool pb_unpack(struct str_view packed, const ProtobufCMessageDescriptor *descrip
                struct err *err) MUST_USE;
 extern const struct pb_limits pb_limits_default;      /* 256 KiB, 64 */
 void pb_pack(const ProtobufCMessage *message, struct buf *buf);   /* checks it first: a broken one aborts */
-/* Deep copy into an arena. */
+/* The checks of pb_unpack for a message that was made here from somebody else's text, so that
+ * one bad event does not cost its batch. The error names the field's path. */
+bool pb_check(const ProtobufCMessage *message, const struct pb_limits *limits, struct err *err) MUST_USE;
+/* Deep copy into an arena; NULL when it does not fit. */
 ProtobufCMessage *pb_dup(const ProtobufCMessage *message, struct arena *arena);
 
 #endif
