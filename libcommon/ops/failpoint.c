@@ -38,6 +38,7 @@ static const struct failpoint_info {
     { "connector_after_send_before_report", "the provider took the message, routing does not know" },
     { "gateway_before_reply_call", "an agent's reply has arrived and was not handed on" },
     { "gateway_after_reply_call_before_202", "an agent's reply is stored, the agent has no answer" },
+    { "db_cut", "the database has answered, the connection is lost before the answer is read" },
     { "db_notify_cut", "a NOTIFY from PostgreSQL is lost" },
     { "mesh_publish_cut", "a doorbell message is lost" },
 };
