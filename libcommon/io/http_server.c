@@ -149,6 +149,7 @@ static void fill_options(struct http_server *server, const struct http_server_op
     options->idle_timeout_ms = given->idle_timeout_ms != 0 ? given->idle_timeout_ms : IDLE_TIMEOUT_MS;
     options->read_timeout_ms = given->read_timeout_ms != 0 ? given->read_timeout_ms : READ_TIMEOUT_MS;
     options->answer_timeout_ms = given->answer_timeout_ms != 0 ? given->answer_timeout_ms : ANSWER_TIMEOUT_MS;
+    server->next_check_ms = UINT64_MAX;
     server->lines[HTTP_LINE_READ].wait_ms = options->read_timeout_ms;
     server->lines[HTTP_LINE_ANSWER].wait_ms = options->answer_timeout_ms;
     server->lines[HTTP_LINE_REST].wait_ms = options->idle_timeout_ms + options->read_timeout_ms;

@@ -24,6 +24,15 @@ static void line_remove(struct http_connection *connection)
     connection->earlier = connection->later = NULL;
 }
 
+static void arm_deadlines(struct http_server *server, uint64_t at_ms)
+{
+    uint64_t now_ms = loop_now_ms(server->loop);
+
+    server->next_check_ms = at_ms;
+    if (at_ms != UINT64_MAX)
+        loop_timer_start(server->deadlines, at_ms > now_ms ? at_ms - now_ms : 1, 0);
+}
+
 static void line_append(struct http_connection *connection, enum http_line_kind kind)
 {
     struct http_server *server = connection->server;
@@ -35,27 +44,14 @@ static void line_append(struct http_connection *connection, enum http_line_kind 
     connection->earlier = line->last;
     *(line->last != NULL ? &line->last->later : &line->first) = connection;
     line->last = connection;
-    if (kind != HTTP_LINE_UPGRADED && connection->earlier == NULL && !loop_timer_is_active(server->deadlines))
-        loop_timer_start(server->deadlines, line->wait_ms, 0);
+    if (kind != HTTP_LINE_UPGRADED && connection->deadline_ms < server->next_check_ms)
+        arm_deadlines(server, connection->deadline_ms);
 }
 
 void http_connection_wait(struct http_connection *connection, enum http_line_kind line)
 {
     line_remove(connection);
     line_append(connection, line);
-}
-
-/* Arms the timer for the earliest of all. */
-static void arm_deadlines(struct http_server *server)
-{
-    uint64_t now_ms = loop_now_ms(server->loop);
-    uint64_t earliest_ms = UINT64_MAX;
-
-    for (size_t i = 0; i < HTTP_LINE_UPGRADED; i++)
-        if (server->lines[i].first != NULL && server->lines[i].first->deadline_ms < earliest_ms)
-            earliest_ms = server->lines[i].first->deadline_ms;
-    if (earliest_ms != UINT64_MAX)
-        loop_timer_start(server->deadlines, earliest_ms > now_ms ? earliest_ms - now_ms : 1, 0);
 }
 
 void http_connection_notify(void *cls, struct MHD_Connection *mhd, void **context,
@@ -278,6 +274,7 @@ void http_connection_check_deadlines(void *arg)
     struct http_server *server = arg;
     struct http_connection *connection;
     uint64_t now_ms = loop_now_ms(server->loop);
+    uint64_t earliest_ms = UINT64_MAX;
 
     while ((connection = server->lines[HTTP_LINE_READ].first) != NULL && connection->deadline_ms <= now_ms)
         read_too_slow(connection);
@@ -287,7 +284,10 @@ void http_connection_check_deadlines(void *arg)
         shutdown(connection->fd, SHUT_RDWR);
         http_connection_wait(connection, HTTP_LINE_REST);
     }
-    arm_deadlines(server);
+    for (size_t i = 0; i < HTTP_LINE_UPGRADED; i++)
+        if (server->lines[i].first != NULL && server->lines[i].first->deadline_ms < earliest_ms)
+            earliest_ms = server->lines[i].first->deadline_ms;
+    arm_deadlines(server, earliest_ms);
 }
 
 void http_connection_close_upgraded(void *close_arg)

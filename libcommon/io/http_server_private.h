@@ -87,6 +87,7 @@ struct http_server {
     struct loop_poll *poll;
     struct loop_timer *timer;                  /* next MHD_run */
     struct loop_timer *deadlines;
+    uint64_t next_check_ms;                    /* when that goes off; UINT64_MAX: not armed */
     struct http_line lines[HTTP_LINE_COUNT];
     struct http_connection *to_resume;
     uint32_t open_requests;                    /* with a handler, not yet answered */

@@ -203,6 +203,7 @@ static void what_is_wrong_is_refused(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         int fd = client_open(fixture);
 
+        print_message("%s\n", cases[i].label);
         client_send(fd, cases[i].request);
         client_wait(fixture, fd, NULL, text);
         if (strncmp(text, cases[i].wanted, strlen(cases[i].wanted)) != 0)
