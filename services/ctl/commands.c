@@ -2,6 +2,7 @@
 /* The commands, and what they all need: options, secrets, the mesh. */
 #include "ctl.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,7 +52,7 @@ static bool secret_from_file(const char *path, char **ret_secret, struct err *er
     size_t len;
 
     if (file == NULL)
-        return err_set(err, ERR_CONFIG, "secret file '%s': %m", path);
+        return err_set(err, ERR_CONFIG, "secret file '%s': %s", path, strerror(errno));
     len = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[len] = '\0';
