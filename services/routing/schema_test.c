@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* schema_test.c - runs the cases of schema_test.sql against a real PostgreSQL.
+ *
+ * The rules live in SQL, so their cases do as well: whoever changes a function can run one with psql.
+ * The schema is made anew in the database of GUICHET_TEST_DATABASE; every case is rolled back. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <libpq-fe.h>
+
+#include "core/str.h"
+#include "io/db.h"
+
+#define CASE_MARK "\n-- case: "
+#define CASES_MAX 64
+
+static struct {
+    char *text;
+    char *preamble;
+    char labels[CASES_MAX][120];
+    char *bodies[CASES_MAX];
+    size_t count;
+    const char *url;
+} suite;
+
+static char *read_file(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    SCOPED_BUF text;
+    char piece[4096];
+    size_t len;
+
+    assert_non_null(file);
+    buf_init(&text, 1 << 20);
+    while ((len = fread(piece, 1, sizeof(piece), file)) > 0)
+        buf_append(&text, piece, len);
+    fclose(file);
+    return str_dup(buf_view(&text));
+}
+
+static void split_cases(void)
+{
+    suite.text = read_file(TEST_FOLDER "/schema_test.sql");
+    suite.preamble = suite.text;
+    for (char *mark = strstr(suite.text, CASE_MARK); mark != NULL;) {
+        char *label = mark + strlen(CASE_MARK);
+        char *end = strchr(label, '\n');
+
+        assert_non_null(end);
+        assert_true(suite.count < CASES_MAX);
+        *mark = '\0';
+        snprintf(suite.labels[suite.count], sizeof(suite.labels[0]), "%.*s", (int)(end - label), label);
+        suite.bodies[suite.count++] = end + 1;
+        mark = strstr(end, CASE_MARK);
+    }
+}
+
+static bool run_sql(PGconn *conn, const char *label, const char *sql)
+{
+    PGresult *result = PQexec(conn, sql);
+    bool ok = PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK;
+
+    if (!ok)
+        fprintf(stderr, "case '%s': %s", label, PQresultErrorMessage(result));
+    PQclear(result);
+    return ok;
+}
+
+static void test_schema_cases(void **state)
+{
+    PGconn *conn = PQconnectdb(suite.url);
+    size_t failed = 0;
+
+    (void)state;
+    assert_int_equal(PQstatus(conn), CONNECTION_OK);
+    assert_true(run_sql(conn, "setting", "SET client_min_messages = error"));
+    for (size_t i = 0; i < suite.count; i++) {
+        assert_true(run_sql(conn, "begin", "BEGIN"));
+        if (!run_sql(conn, "preamble", suite.preamble) || !run_sql(conn, suite.labels[i], suite.bodies[i]))
+            failed++;
+        assert_true(run_sql(conn, "rollback", "ROLLBACK"));
+    }
+    PQfinish(conn);
+    printf("%zu cases, %zu failed\n", suite.count, failed);
+    assert_int_equal(failed, 0);
+}
+
+extern const struct db_migration routing_migrations[];
+extern const size_t routing_migration_count;
+
+static int set_up(void **state)
+{
+    struct err err = { 0 };
+    uint32_t applied = 0;
+    PGconn *conn;
+
+    (void)state;
+    suite.url = getenv("GUICHET_TEST_DATABASE");
+    if (suite.url == NULL) {
+        fprintf(stderr, "GUICHET_TEST_DATABASE is not set: a PostgreSQL URL is needed\n");
+        return -1;
+    }
+    conn = PQconnectdb(suite.url);
+    run_sql(conn, "drop", "SET client_min_messages = error; DROP SCHEMA IF EXISTS routing CASCADE");
+    PQfinish(conn);
+    if (!db_migrate(suite.url, "routing", routing_migrations, routing_migration_count, &applied, &err)) {
+        fprintf(stderr, "migrate: %s\n", err.text);
+        return -1;
+    }
+    split_cases();
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    free(suite.text);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_schema_cases) };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
