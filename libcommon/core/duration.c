@@ -79,20 +79,22 @@ static int64_t days_of(int64_t year, int month, int day)
 
 void time_format(int64_t us, char ret_text[TIME_TEXT_BYTES])
 {
-    int64_t seconds = floor_div(us, US_PER_SECOND);
-    int micros = (int)(us - seconds * US_PER_SECOND);
+    int64_t seconds, micros;
     time_t when;
     struct tm tm;
 
-    if (seconds < YEAR_FIRST)
-        seconds = YEAR_FIRST;
-    if (seconds > YEAR_LAST)
-        seconds = YEAR_LAST;
+    if (us < YEAR_FIRST * US_PER_SECOND)
+        us = YEAR_FIRST * US_PER_SECOND;
+    if (us > YEAR_LAST * US_PER_SECOND + US_PER_SECOND - 1)
+        us = YEAR_LAST * US_PER_SECOND + US_PER_SECOND - 1;
+    seconds = floor_div(us, US_PER_SECOND);
+    micros = us - seconds * US_PER_SECOND;
     when = (time_t)seconds;
     gmtime_r(&when, &tm);
-    snprintf(ret_text, TIME_TEXT_BYTES, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",
+    snprintf(ret_text, TIME_TEXT_BYTES, "%04u-%02u-%02uT%02u:%02u:%02u.%06uZ",    /* % tells gcc the widths */
         (unsigned)(tm.tm_year + 1900) % 10000, (unsigned)(tm.tm_mon + 1) % 100, (unsigned)tm.tm_mday % 100,
-        (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100, (unsigned)micros % 1000000);
+        (unsigned)tm.tm_hour % 100, (unsigned)tm.tm_min % 100, (unsigned)tm.tm_sec % 100,
+        (unsigned)micros % 1000000);
 }
 
 /* Exactly `digits` decimal digits; advances *at. */

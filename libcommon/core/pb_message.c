@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "core/pb_wire.h"
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 
 const struct pb_limits pb_limits_default = { .string_max_bytes = 256 * 1024, .unknown_fields_max = 64 };
 

@@ -6,7 +6,7 @@
  * depth. What this walk lets pass, protobuf-c may still refuse (wire types, memory budget). */
 #include "core/pb_wire.h"
 
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 
 #define DEPTH_MAX 32
 #define TIMESTAMP_SECONDS 1

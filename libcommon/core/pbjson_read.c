@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "core/duration.h"
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 #include "core/pbjson_scalar.h"
 #include "core/pbtime.h"
 

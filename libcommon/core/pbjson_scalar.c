@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "core/duration.h"
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 
 #define EXACT_DOUBLE_MAX 9007199254740992.0    /* 2^53: up to here a double is one integer */
 #define SHOWN_MAX 60

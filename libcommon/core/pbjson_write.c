@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "core/duration.h"
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 #include "core/pbtime.h"
 
 static void append_message(struct buf *buf, const ProtobufCMessage *message, enum pbjson_style style);

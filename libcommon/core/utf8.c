@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* str_utf8.c - UTF-8 as RFC 3629 has it.
+/* utf8.c - UTF-8 as RFC 3629 has it.
  *
  * One decoder serves all: utf8_step() takes one code point off the front, or says that
  * there is none. Overlong forms, surrogates and NUL are not text. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pbjson_field.h - what protobuf-c's descriptors say about a field; for pbjson_*.c and pb_*.c only. */
-#ifndef GUICHET_CORE_PBJSON_FIELD_H
-#define GUICHET_CORE_PBJSON_FIELD_H
+/* pb_field.h - what protobuf-c's descriptors say about a field; for pbjson_*.c and pb_*.c only. */
+#ifndef GUICHET_CORE_PB_FIELD_H
+#define GUICHET_CORE_PB_FIELD_H
 
 #include <stdbool.h>
 #include <stddef.h>

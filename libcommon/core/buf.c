@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* str_buf.c - growing buffers with a cap.
+/* buf.c - growing buffers with a cap.
  *
  * An append goes in whole or not at all, and once one did not fit, none after it does:
  * what a full buffer holds is a clean beginning of the text, never one with a hole. */

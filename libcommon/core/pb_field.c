@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pbjson_field.c - what protobuf-c's descriptors say about a field.
+/* pb_field.c - what protobuf-c's descriptors say about a field.
  *
  * Names in JSON are derived, not stored: protobuf-c keeps only the names of the .proto. */
-#include "core/pbjson_field.h"
+#include "core/pb_field.h"
 
 #include <string.h>
 
