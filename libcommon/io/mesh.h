@@ -79,7 +79,7 @@ struct mesh_request;
 struct mesh_server_options {
     const char *name;                /* the role it serves: "connector", "centre" … */
     const char *listen;              /* tcp://127.0.0.1:7101; port 0 picks one */
-    uint32_t max_in_flight;          /* contexts; 0: 64 */
+    uint32_t max_in_flight;          /* requests with a handler at once; 0: 64. Past it EXHAUSTED; pings go on */
     size_t message_max_bytes;        /* 0: 1 MiB */
     size_t budget_factor;            /* allocation budget of an unpacked request, times its wire size; 0: 16 */
     const char *service;             /* answered to Ping */
@@ -92,7 +92,9 @@ bool mesh_server_new(struct loop *loop, const struct mesh_server_options *option
                      struct mesh_server **ret_server, struct err *err) MUST_USE;
 /* `service` is a table made with protoc-c's XXX__INIT(prefix), borrowed until free; several may be added.
  * Its functions answer by calling closure(reply, closure_data) once, now or later, from the loop; or
- * mesh_request_fail(mesh_request_of(closure_data), &err) instead. */
+ * mesh_request_fail(mesh_request_of(closure_data), &err) instead. A handler that has not answered when the
+ * caller's deadline passes is answered for, with DEADLINE, and its slot is free again; the request stays alive
+ * until it does answer, which then goes nowhere. The same holds after mesh_server_free(). */
 void mesh_server_add(struct mesh_server *server, ProtobufCService *service);
 void mesh_server_drain(struct mesh_server *server);   /* new requests get UNAVAILABLE */
 uint32_t mesh_server_in_flight(const struct mesh_server *server);
@@ -104,7 +106,8 @@ const char *mesh_request_tenant(const struct mesh_request *request);       /* ""
 const char *mesh_request_traceparent(const struct mesh_request *request);
 struct str_view mesh_request_token(const struct mesh_request *request);
 const char *mesh_request_method(const struct mesh_request *request);       /* "guichet.v1.Connector/Pull" */
-/* Lives until the answer: for whatever the handler makes. The input message lives here as well. */
+/* Lives until the answer, as the input message does: for whatever the handler makes. 16 times
+ * message_max_bytes at most; the input has a budget of its own. */
 struct arena *mesh_request_arena(struct mesh_request *request);
 uint32_t mesh_request_left_ms(const struct mesh_request *request);         /* of the deadline; 0: past */
 void mesh_request_set_claims(struct mesh_request *request, void *claims);  /* in the arena */

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mesh_wire.h - nng behind a dozen functions; mesh_wire.c is the only file that calls it.
+ *
+ * A wire is one nng socket. An operation is one nng context with one aio, used again
+ * and again in a strict order: nothing is started on it before the last thing has
+ * ended, and it is freed only by mesh_wire_close(). done() comes exactly once per
+ * start, from the loop, never from inside start; not at all once the wire is closed.
+ * Private to the mesh. */
+#ifndef GUICHET_IO_MESH_WIRE_H
+#define GUICHET_IO_MESH_WIRE_H
+
+#include "core/str.h"
+#include "io/loop.h"
+
+struct mesh_wire;
+struct mesh_wire_op;
+
+enum mesh_wire_kind { MESH_WIRE_REQUEST, MESH_WIRE_REPLY, MESH_WIRE_PUBLISH, MESH_WIRE_SUBSCRIBE };
+
+struct mesh_wire_result {
+    enum err_kind kind;          /* NONE; DEADLINE; UNAVAILABLE: the connection is gone; INTERNAL */
+    const char *text;            /* nng's words, when not NONE */
+    struct str_view body;        /* borrowed: valid inside done() only */
+    uint64_t ended_ms;           /* when nng ended it: a busy loop may see it much later */
+};
+
+typedef void mesh_wire_done_fn(void *arg, const struct mesh_wire_result *result);
+/* From the loop; several quick changes may come as one. */
+typedef void mesh_wire_peer_fn(void *arg, uint32_t connected_peers);
+
+bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_max_bytes,
+                    struct mesh_wire **ret_wire, struct err *err) MUST_USE;
+/* Not before the first dial or listen. */
+void mesh_wire_on_peer(struct mesh_wire *wire, mesh_wire_peer_fn *on_peer, void *arg);
+/* Connects in the background and again whenever the connection is lost. Only tcp:// is accepted. */
+bool mesh_wire_dial(struct mesh_wire *wire, const char *url, struct err *err) MUST_USE;
+/* The url really bound, which differs when the port was 0; owned by the caller. */
+bool mesh_wire_listen(struct mesh_wire *wire, const char *url, char **ret_url, struct err *err) MUST_USE;
+/* Stops every operation and frees it; blocks for the moment nng's callbacks need. */
+void mesh_wire_close(struct mesh_wire **wire);
+
+struct mesh_wire_op *mesh_wire_op_new(struct mesh_wire *wire, mesh_wire_done_fn *done, void *arg);
+/* REQUEST: sends, then waits for the answer; both within timeout_ms. */
+void mesh_wire_call(struct mesh_wire_op *op, struct str_view body, uint32_t timeout_ms);
+/* REPLY and SUBSCRIBE: waits for the next message, for as long as it takes. */
+void mesh_wire_receive(struct mesh_wire_op *op);
+/* REPLY, after a received one. */
+void mesh_wire_reply(struct mesh_wire_op *op, struct str_view body, uint32_t timeout_ms);
+/* Waits, blocking, until what was started on it has ended in nng; for the last replies of a server. */
+void mesh_wire_flush(struct mesh_wire_op *op);
+
+/* PUBLISH: to whoever listens; a slow one loses messages, silently. */
+void mesh_wire_publish(struct mesh_wire *wire, struct str_view body);
+
+#endif
