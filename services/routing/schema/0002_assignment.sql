@@ -131,18 +131,27 @@ DECLARE
     v_queue uuid;
     v_preferred uuid;
     v_agent uuid;
+    -- What was matched before in this call stays in the indexes until later: both bounds skip it. They only
+    -- rise, because matching never adds a waiting item or makes an agent idle for longer.
+    v_position bigint := 0;
+    v_bound_queue uuid;
+    v_bound timestamptz := '-infinity';
 BEGIN
     LOOP
-        SELECT w.conversation_id, w.queue_id, w.preferred_agent_id INTO v_conversation, v_queue, v_preferred
+        SELECT w.conversation_id, w.queue_id, w.preferred_agent_id, w.waiting_position
+        INTO v_conversation, v_queue, v_preferred, v_position
         FROM routing.queue q
         CROSS JOIN LATERAL (
             SELECT i.conversation_id, i.queue_id, i.preferred_agent_id, i.waiting_position
             FROM routing.work_item i
             WHERE i.tenant = p_tenant AND i.state = 1 AND i.queue_id = q.id
+              AND i.waiting_position > v_position
             ORDER BY i.waiting_position LIMIT 1) w
         WHERE q.tenant = p_tenant
           AND EXISTS (SELECT FROM routing.queue_agent f
-                      WHERE f.tenant = p_tenant AND f.queue_id = q.id AND f.free_since IS NOT NULL)
+                      WHERE f.tenant = p_tenant AND f.queue_id = q.id AND f.free_since IS NOT NULL
+                        AND f.free_since >= CASE WHEN q.id = v_bound_queue THEN v_bound
+                                            ELSE '-infinity' END)
         ORDER BY w.waiting_position LIMIT 1;
         EXIT WHEN NOT FOUND;
 
@@ -156,9 +165,14 @@ BEGIN
             io_sequence := routing.give(p_tenant, v_conversation, v_agent, NULL,
                                         'agent who had it before', io_sequence);
         ELSE
-            SELECT agent_id INTO v_agent FROM routing.queue_agent
+            IF v_bound_queue IS DISTINCT FROM v_queue THEN
+                v_bound := '-infinity';
+            END IF;
+            SELECT agent_id, free_since INTO v_agent, v_bound FROM routing.queue_agent
             WHERE tenant = p_tenant AND queue_id = v_queue AND free_since IS NOT NULL
+              AND free_since >= v_bound
             ORDER BY free_since, agent_id LIMIT 1;
+            v_bound_queue := v_queue;
             io_sequence := routing.give(p_tenant, v_conversation, v_agent, NULL,
                                         'longest idle agent with room', io_sequence);
         END IF;

@@ -163,6 +163,7 @@ CREATE FUNCTION routing.apply_items(p_tenant text, p_kind integer[], p_conversat
                                     INOUT io_touched uuid[]) LANGUAGE plpgsql AS $$
 DECLARE
     v_made uuid[];
+    v_written uuid[];
     v_row record;
 BEGIN
     WITH made AS (
@@ -192,15 +193,16 @@ BEGIN
         io_touched := io_touched || v_row.conversation;
     END LOOP;
 
+    -- An array, not a join: the planner then takes the primary key whatever it knows of the table.
+    v_written := ARRAY(SELECT c.conversation FROM unnest(p_conversation, p_kind, p_direction, p_message_kind)
+                       c (conversation, kind, direction, message_kind)
+                       WHERE c.kind = 1 AND c.direction = 1 AND c.message_kind IN (1, 2, 7));
     FOR v_row IN
         SELECT w.conversation_id, w.queue_id, w.agent_id
-        FROM unnest(p_conversation, p_kind, p_direction, p_message_kind)
-             WITH ORDINALITY c (conversation, kind, direction, message_kind, i)
-        JOIN routing.work_item w ON w.tenant = p_tenant AND w.conversation_id = c.conversation
+        FROM routing.work_item w
         JOIN routing.agent a ON a.tenant = p_tenant AND a.id = w.agent_id
-        WHERE c.kind = 1 AND c.direction = 1 AND c.message_kind IN (1, 2, 7) AND w.state = 2
-          AND a.presence <> 1
-        GROUP BY w.conversation_id, w.queue_id, w.agent_id ORDER BY min(c.i)
+        WHERE w.tenant = p_tenant AND w.conversation_id = ANY (v_written) AND w.state = 2 AND a.presence <> 1
+        ORDER BY array_position(v_written, w.conversation_id)
     LOOP
         PERFORM routing.put_waiting(p_tenant, v_row.conversation_id, v_row.queue_id, v_row.agent_id,
                                     'its agent is not present');
