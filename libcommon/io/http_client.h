@@ -17,6 +17,7 @@
 #include "core/err.h"
 #include "core/str.h"
 #include "io/loop.h"
+#include "ops/stats.h"
 
 struct http_client;
 struct http_call;
@@ -61,5 +62,9 @@ struct http_call *http_call_start(struct http_client *client, const struct http_
 void http_call_cancel(struct http_call *call);          /* done() still comes, with ERR_CANCELED */
 /* Is this numeric address one that the guard lets through? For tests and the media fetcher. */
 bool http_address_is_public(const struct sockaddr *address);
+
+/* For --describe. */
+extern const struct stat_info http_client_stats[];
+extern const size_t http_client_stats_count;
 
 #endif
