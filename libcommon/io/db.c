@@ -3,8 +3,8 @@
  *
  * All works of a pool have the same time-out, so those that were started stand in the
  * order of their deadlines and one timer serves them all. Works are handed out from the
- * loop only (a timer of 0 ms), never from inside db_work_run(): so done() cannot come
- * from inside it either. */
+ * loop only, never from inside db_work_run(): so done() cannot come from inside it
+ * either. */
 #include "io/db_conn.h"
 
 #include <stdlib.h>
@@ -116,12 +116,39 @@ static void finish_refused(struct db_pool *pool)
         db_work_finish(work);
 }
 
+/* What was deferred cannot be taken back: it outlives the pool when that is freed before the next turn. */
+struct db_kick {
+    struct db_pool *pool; /* NULL: gone */
+    bool is_deferred;
+};
+
 static void on_kick(void *arg)
 {
-    struct db_pool *pool = arg;
+    struct db_kick *kick = arg;
 
-    finish_refused(pool);
-    pool_dispatch(pool);
+    kick->is_deferred = false;
+    if (kick->pool == NULL) {
+        free(kick);
+        return;
+    }
+    finish_refused(kick->pool);
+    pool_dispatch(kick->pool);
+}
+
+void db_pool_kick(struct db_pool *pool)
+{
+    if (pool->kick->is_deferred)
+        return;
+    pool->kick->is_deferred = true;
+    loop_defer(pool->db->loop, on_kick, pool->kick);
+}
+
+static void kick_free(struct db_kick **kick)
+{
+    (*kick)->pool = NULL;
+    if (!(*kick)->is_deferred)
+        free(*kick);
+    *kick = NULL;
 }
 
 /* Never sent and nowhere to send to: that is known to have had no effect. */
@@ -172,7 +199,10 @@ struct db_pool *db_pool_new(struct db *db, const struct db_pool_options *options
     TAILQ_INIT(&pool->started);
     TAILQ_INIT(&pool->queue);
     TAILQ_INIT(&pool->refused);
-    pool->kick = loop_timer_new(db->loop, on_kick, pool);
+    pool->kick = calloc(1, sizeof(*pool->kick));
+    if (pool->kick == NULL)
+        abort();
+    pool->kick->pool = pool;
     pool->deadline = loop_timer_new(db->loop, on_deadline, pool);
     pool->conns = calloc(options->connections, sizeof(struct db_conn *));
     if (pool->conns == NULL)
@@ -229,11 +259,6 @@ static void pool_dispatch(struct db_pool *pool)
                              (double)(loop_now_ms(pool->db->loop) - work->start_ms));
         db_conn_run(conn, work);
     }
-}
-
-void db_pool_kick(struct db_pool *pool)
-{
-    loop_timer_start(pool->kick, 0, 0);
 }
 
 void db_pool_enqueue(struct db_pool *pool, struct db_work *work, bool is_first)
@@ -312,7 +337,7 @@ static void cancel_works(struct db_pool *pool)
 
 static void pool_free(struct db_pool *pool)
 {
-    loop_timer_free(&pool->kick);
+    kick_free(&pool->kick);
     loop_timer_free(&pool->deadline);
     free(pool->conns);
     free(pool->name);

@@ -64,7 +64,7 @@ bool db_conninfo_parse(const char *text, const char *application, struct db_conn
     *ret_info = (struct db_conninfo){ 0 };
     if (options == NULL) {
         /* libpq's own message may repeat the password. */
-        free(message != NULL ? memset(message, 0, strlen(message)) : NULL);
+        PQfreemem(message);
         return err_set(err, ERR_CONFIG,
                        "database: not a connection string (postgresql://… or key=value words)");
     }

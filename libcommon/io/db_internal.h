@@ -65,7 +65,7 @@ struct db_pool {
     struct db_work_list queue;   /* of these, those that wait for a connection           */
     struct db_work_list refused; /* failed before they were queued; done() comes next turn */
     size_t queued_count;
-    struct loop_timer *kick; /* hands the queue to connections, from the loop        */
+    struct db_kick *kick; /* hands the queue to connections, from the loop        */
     struct loop_timer *deadline;
 };
 

@@ -339,7 +339,7 @@ static void look_settings(struct db_work *work, void *arg)
 {
     const struct db_result *result = db_work_result(work, 0);
     struct kit *kit = arg;
-    static const char *const expected[] = { "2s", "1s", "2s", "UTC", "on", "db_test", "UTF8", "1s", "off" };
+    const char *const expected[] = { "2s", "1s", "2s", "UTC", "on", kit->schema, "UTF8", "1s", "off" };
 
     for (size_t i = 0; i < COUNT_OF(expected); i++)
         assert_string_equal(db_text(work, result, 0, i), expected[i]);

@@ -103,7 +103,7 @@ static KIT_UNUSED uint64_t kit_now_ms(void)
 static KIT_UNUSED void kit_open(struct kit *kit, const char *url, const struct db_pool_options *pool)
 {
     static unsigned number;
-    struct db_options options = { .conninfo = url, .application = "db_test", .search_path = kit->schema };
+    struct db_options options = { .conninfo = url, .application = kit->schema, .search_path = kit->schema };
     struct err err = { 0 };
 
     kit->url = url;
@@ -136,6 +136,27 @@ static KIT_UNUSED void kit_on_done(void *arg, struct db_work *work, const struct
     outcome->failed_index = db_work_failed_index(work);
     if (outcome->look != NULL && err->kind == ERR_NONE)
         outcome->look(work, outcome->arg);
+}
+
+/* How many of this kit's connections are in that state; valid until the next call. */
+static KIT_UNUSED const char *kit_count(const struct kit *kit, const char *condition)
+{
+    static char text[16];
+    char sql[512];
+    char *value;
+
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM pg_stat_activity WHERE application_name = '%s' AND %s",
+             kit->schema, condition);
+    value = kit_sql(kit->url, sql);
+    snprintf(text, sizeof(text), "%s", value);
+    free(value);
+    return text;
+}
+
+static KIT_UNUSED void kit_terminate(const struct kit *kit)
+{
+    kit_exec(kit, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '%s'",
+             kit->schema);
 }
 
 /* The statement lives in the work: unnamed, so not prepared. */
