@@ -61,7 +61,8 @@ function(guichet_layer name)
 endfunction()
 
 # guichet_service(folder program): a folder of services/. Everything but main.c goes into a
-# library of its own, so that unit tests can link it; schema/*.sql is built in as <folder>_migrations.
+# library of its own, so that unit tests can link it; schema/*.sql is built in as <folder>_migrations,
+# each file of embed/ as <folder>_<file>[] and <folder>_<file>_len.
 function(guichet_service folder program)
   set(path ${CMAKE_CURRENT_SOURCE_DIR}/${folder})
   if(NOT EXISTS ${path}/main.c)
@@ -76,6 +77,14 @@ function(guichet_service folder program)
     add_custom_command(OUTPUT ${generated}
       COMMAND sh ${CMAKE_SOURCE_DIR}/cmake/embed-migrations ${name} ${schema} > ${generated}
       DEPENDS ${schema} ${CMAKE_SOURCE_DIR}/cmake/embed-migrations VERBATIM)
+    list(APPEND sources ${generated})
+  endif()
+  file(GLOB documents CONFIGURE_DEPENDS ${path}/embed/*)
+  if(documents)
+    set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_embed.c)
+    add_custom_command(OUTPUT ${generated}
+      COMMAND sh ${CMAKE_SOURCE_DIR}/cmake/embed-files ${name} ${documents} > ${generated}
+      DEPENDS ${documents} ${CMAKE_SOURCE_DIR}/cmake/embed-files VERBATIM)
     list(APPEND sources ${generated})
   endif()
   add_library(guichet_${name} STATIC ${sources})

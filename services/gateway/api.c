@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* api.c - a request from the listener to its handler, in the order of the checks.
+ *
+ * Path, method, media type, session, role, required headers, query names, body: what
+ * costs least and tells least comes first, and nothing of a request is looked at before
+ * it is known who asks. */
+#include "api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cors.h"
+
+#define CALL_ARENA_BYTES (16u * 1024 * 1024)
+#define KEY_BYTES_MAX 128
+
+static void call_dispatch(struct call *call, const char *method, struct str_view *ret_id);
+static void on_authenticated(struct call *call);
+
+void api_handle(void *arg, struct http_exchange *exchange)
+{
+    struct gateway *gateway = arg;
+    struct call *call = call_new(gateway, exchange);
+    const char *method = http_exchange_method(exchange);
+    struct str_view id = { "", 0 };
+
+    cors_apply(&gateway->config->allowed_origins, exchange);
+    if (cors_preflight(&gateway->config->allowed_origins, exchange)) {
+        call_reply_text(call, 204, NULL, STR_LITERAL(""));
+        return;
+    }
+    call_dispatch(call, method, &id);
+}
+
+struct call *call_new(struct gateway *gateway, struct http_exchange *exchange)
+{
+    struct arena *arena = arena_new(CALL_ARENA_BYTES);
+    struct call *call = arena_alloc(arena, sizeof(*call));
+
+    call->gateway = gateway;
+    call->exchange = exchange;
+    call->arena = arena;
+    call->id = call->token = call->key = "";
+    call->started_ms = loop_now_ms(gateway->loop);
+    guichet__v1__conversation_view__init(&call->view);
+    trace_begin(&call->trace, http_exchange_header(exchange, "traceparent"));
+    http_exchange_set_header(exchange, "X-Content-Type-Options", "nosniff");
+    http_exchange_set_header(exchange, "Cache-Control", "no-store");
+    return call;
+}
+
+void call_free(struct call **call)
+{
+    struct arena *arena;
+
+    if (*call == NULL)
+        return;
+    json_put(&(*call)->body);
+    arena = (*call)->arena;
+    *call = NULL;
+    arena_free(&arena);
+}
+
+/* "application/json", with or without parameters. */
+static bool is_json(const char *content_type)
+{
+    struct str_view rest = str_view_of(content_type), type;
+
+    return content_type != NULL && str_next(&rest, ';', &type)
+           && str_equal_nocase(str_trim(type), STR_LITERAL("application/json"));
+}
+
+/* "Bearer …" (RFC 6750 §2.1); NULL when it is not that. */
+static const char *bearer_of(struct http_exchange *exchange)
+{
+    const char *header = http_exchange_header(exchange, "Authorization");
+
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0)
+        return NULL;
+    header += 7 + strspn(header + 7, " ");
+    return *header == '\0' || strlen(header) > 512 ? NULL : header;
+}
+
+static void call_dispatch(struct call *call, const char *method, struct str_view *ret_id)
+{
+    const char *path = http_exchange_path(call->exchange);
+    SCOPED_BUF allow;
+
+    buf_init(&allow, 256);
+    switch (route_find(method, path, &call->route, ret_id, &allow)) {
+    case ROUTE_NO_PATH:
+        call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "no such path", NULL, 0 });
+        return;
+    case ROUTE_NO_METHOD:
+        http_exchange_set_header(call->exchange, "Allow", buf_text(&allow));
+        call_problem(call, &(struct problem){ PROBLEM_METHOD_NOT_ALLOWED, "the path does not know this method",
+                                              NULL, 0 });
+        return;
+    case ROUTE_FOUND:
+        break;
+    }
+    call->id = arena_dup(call->arena, *ret_id);
+    if (call->route->body != NULL && !is_json(http_exchange_header(call->exchange, "Content-Type")))
+        call_problem(call, &(struct problem){ PROBLEM_UNSUPPORTED_MEDIA_TYPE, "send application/json", NULL, 0 });
+    else if (call->route->flags & ROUTE_PUBLIC)
+        on_authenticated(call);
+    else
+        call_authenticate(call, bearer_of(call->exchange), false, on_authenticated);
+}
+
+/* Answers and returns false when a required header is absent or wrong. */
+static bool headers_check(struct call *call)
+{
+    const char *key = http_exchange_header(call->exchange, "Idempotency-Key");
+    struct problem problem = { PROBLEM_COUNT, NULL, NULL, 0 };
+
+    if (call->route->flags & ROUTE_KEYED) {
+        if (key == NULL) {
+            problem.code = PROBLEM_KEY_MISSING;
+            problem.detail = "give an Idempotency-Key, new for each thing to be done";
+        } else if (*key == '\0' || strlen(key) > KEY_BYTES_MAX) {
+            problem.code = PROBLEM_KEY_INVALID;
+            problem.detail = "the Idempotency-Key has not 1 to 128 characters";
+        }
+        for (const char *c = key; problem.code == PROBLEM_COUNT && *c != '\0'; c++) {
+            if (*c < '!' || *c > '~') {
+                problem.code = PROBLEM_KEY_INVALID;
+                problem.detail = "the Idempotency-Key is not visible ASCII";
+            }
+        }
+    }
+    if ((call->route->flags & ROUTE_IF_MATCH) && http_exchange_header(call->exchange, "If-Match") == NULL) {
+        problem.code = PROBLEM_PRECONDITION_REQUIRED;
+        problem.detail = "give If-Match with the ETag that was read";
+    }
+    if (problem.code != PROBLEM_COUNT) {
+        call_problem(call, &problem);
+        return false;
+    }
+    if (key != NULL)
+        call->key = arena_strdup(call->arena, key);
+    return true;
+}
+
+static const char *role_detail(Guichet__V1__Role role)
+{
+    return role == GUICHET__V1__ROLE__ROLE_ADMIN ? "only an admin may do this" : "only a supervisor may do this";
+}
+
+static void on_authenticated(struct call *call)
+{
+    if (call->agent != NULL && call->agent->role < call->route->role) {
+        call_problem(call, &(struct problem){ PROBLEM_FORBIDDEN, role_detail(call->route->role), NULL, 0 });
+        return;
+    }
+    if (!headers_check(call) || !call_params_check(call) || !call_body_read(call))
+        return;
+    call->route->handler(call);
+}

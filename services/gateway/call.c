@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* call.c - a call towards the mesh, and its one answer towards the client. */
+#include "api.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "core/pbjson.h"
+#include "cursor.h"
+
+#define ANSWER_BYTES_MAX (32u * 1024 * 1024)
+
+uint32_t call_left_ms(const struct call *call)
+{
+    uint64_t spent = loop_now_ms(call->gateway->loop) - call->started_ms;
+    uint64_t budget = call->gateway->config->request_timeout_ms;
+
+    return spent >= budget ? 1 : (uint32_t)(budget - spent);
+}
+
+static ProtobufCService *stub_of(struct call *call, struct mesh_client *client)
+{
+    return mesh_client_call(client, &(struct mesh_call){
+                                        .tenant = call->agent == NULL ? NULL : call->agent->tenant,
+                                        .traceparent = call->trace.parent,
+                                        .timeout_ms = call_left_ms(call),
+                                    });
+}
+
+ProtobufCService *call_routing(struct call *call)
+{
+    return stub_of(call, call->gateway->routing);
+}
+
+ProtobufCService *call_context(struct call *call)
+{
+    return stub_of(call, call->gateway->context);
+}
+
+char *call_tenant(const struct call *call)
+{
+    return call->agent->tenant;
+}
+
+bool call_is_lead(const struct call *call)
+{
+    return call->agent->role >= GUICHET__V1__ROLE__ROLE_SUPERVISOR;
+}
+
+static void call_count(const struct call *call, int status)
+{
+    uint64_t took_ms = loop_now_ms(call->gateway->loop) - call->started_ms;
+    char word[12];
+
+    snprintf(word, sizeof(word), "%d", status);
+    stats_add_label(call->gateway->stats, GATEWAY_REQUESTS, word, 1);
+    stats_observe_ms(call->gateway->stats, GATEWAY_REQUEST_MS, (double)took_ms);
+    log_event(status >= 500 ? LOG_WARN : LOG_DEBUG, "request", LOG_NUMBER("status", status),
+              LOG_TEXT("route", call->route == NULL ? "" : call->route->path),
+              LOG_TEXT("method", call->route == NULL ? "" : call->route->method),
+              LOG_TEXT("tenant", call->agent == NULL ? "" : call->agent->tenant),
+              LOG_TEXT("agent", call->agent == NULL ? "" : call->agent->id), LOG_TEXT("trace_id", call->trace.id),
+              LOG_NUMBER("took_ms", took_ms));
+}
+
+void call_reply_text(struct call *call, int status, const char *content_type, struct str_view body)
+{
+    call_count(call, status);
+    (void)http_exchange_reply(call->exchange, status, content_type, body); /* false: it was too late */
+    call_free(&call);
+}
+
+/* Every rendered answer ends here: past its cap it would be cut in the middle. */
+static void call_reply_buf(struct call *call, int status, const char *content_type, const struct buf *body)
+{
+    if (body->is_full) {
+        call_problem(call, &(struct problem){ PROBLEM_INTERNAL, "the answer is over its limit", NULL, 0 });
+        return;
+    }
+    call_reply_text(call, status, content_type, buf_view(body));
+}
+
+void call_reply(struct call *call, int status, const ProtobufCMessage *message)
+{
+    SCOPED_BUF body;
+
+    buf_init(&body, ANSWER_BYTES_MAX);
+    pbjson_append(&body, message, PBJSON_API);
+    call_reply_buf(call, status, "application/json", &body);
+}
+
+void call_reply_page(struct call *call, const char *scope, ProtobufCMessage *const *items, size_t count,
+                     const char *next_id)
+{
+    SCOPED_BUF body;
+
+    buf_init(&body, ANSWER_BYTES_MAX);
+    buf_append_text(&body, "{\"items\":[");
+    for (size_t i = 0; i < count; i++) {
+        if (i > 0)
+            buf_append_char(&body, ',');
+        pbjson_append(&body, items[i], PBJSON_API);
+    }
+    buf_append_text(&body, "],\"next_cursor\":");
+    if (next_id == NULL) {
+        buf_append_text(&body, "null}");
+    } else {
+        buf_append_char(&body, '"');
+        cursor_page_append(&body, scope, next_id);
+        buf_append_text(&body, "\"}");
+    }
+    call_reply_buf(call, 200, "application/json", &body);
+}
+
+void call_problem(struct call *call, const struct problem *problem)
+{
+    int status = problem_status(problem->code);
+    uint32_t retry_after_s = problem_retry_after_s(problem);
+    char seconds[12];
+    SCOPED_BUF body;
+
+    buf_init(&body, 8192);
+    problem_append(problem, call->trace.id, &body);
+    if (retry_after_s > 0) {
+        snprintf(seconds, sizeof(seconds), "%u", retry_after_s);
+        http_exchange_set_header(call->exchange, "Retry-After", seconds);
+    }
+    if (status == 401)
+        http_exchange_set_header(call->exchange, "WWW-Authenticate", "Bearer realm=\"guichet\"");
+    call_reply_text(call, status, "application/problem+json", buf_view(&body));
+}
+
+void call_fail(struct call *call, const struct err *err)
+{
+    struct problem problem = { problem_of(err->kind), err->text, NULL, err->retry_after_ms };
+
+    if (problem.code == PROBLEM_INTERNAL) {
+        log_event(LOG_ERROR, "request_failed", LOG_ERR(err), LOG_TEXT("trace_id", call->trace.id));
+        problem.detail = "a defect of ours; the log has it under this trace_id";
+    }
+    call_problem(call, &problem);
+}
+
+void call_bad_member(struct call *call, const char *pointer, const char *detail)
+{
+    call_problem(call, &(struct problem){ PROBLEM_INVALID_MEMBER, detail, pointer, 0 });
+}
+
+void call_bad_param(struct call *call, const char *detail)
+{
+    call_problem(call, &(struct problem){ PROBLEM_INVALID_PARAMETER, detail, NULL, 0 });
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* config.c - the gateway's settings and metrics, as tables.
+ *
+ * Both are what --describe prints and what the README shows. */
+#include "gateway.h"
+
+const struct config_key gateway_keys[] = {
+    { CONFIG_AT(gateway_config, listen), .type = CONFIG_STR, .fallback = "127.0.0.1:8081",
+      .help = "Where the HTTP API listens; TLS ends at the reverse proxy in front." },
+    { CONFIG_AT(gateway_config, listen_events), .type = CONFIG_STR, .fallback = "127.0.0.1:8082",
+      .help = "Where the WebSocket listens." },
+    { CONFIG_AT(gateway_config, routing), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7103",
+      .help = "The gateway listeners of all routing replicas." },
+    { CONFIG_AT(gateway_config, context), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7202",
+      .help = "The gateway listeners of all context replicas." },
+    { CONFIG_AT(gateway_config, doorbell), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7109",
+      .help = "The doorbells of all routing replicas." },
+    { CONFIG_AT(gateway_config, allowed_origins), .type = CONFIG_STR_LIST,
+      .help = "Origins that may call from a browser, exact; `http://localhost:*` allows any port. "
+              "Holds for HTTP (CORS) and for the WebSocket." },
+    { CONFIG_AT(gateway_config, events_url), .type = CONFIG_STR,
+      .help = "Public URL of the WebSocket, as tickets name it; empty: made from the Host of the request." },
+    { CONFIG_AT(gateway_config, ticket_key), .type = CONFIG_STR, .flags = CONFIG_REQUIRED | CONFIG_SECRET,
+      .min = 16, .max = 1024, .help = "Seals WebSocket tickets; the same on every replica." },
+    { CONFIG_AT(gateway_config, ticket_ttl_ms), .type = CONFIG_MS, .fallback = "30s", .min = 1000, .max = 300000,
+      .help = "How long a ticket is good." },
+    { CONFIG_AT(gateway_config, session_cache_ms), .type = CONFIG_MS, .fallback = "30s", .min = 0, .max = 60000,
+      .help = "How long an answer of routing about a session is believed." },
+    { CONFIG_AT(gateway_config, session_check_ms), .type = CONFIG_MS, .fallback = "30s", .min = 100, .max = 60000,
+      .help = "How often the session behind an open socket is checked, which also keeps its agent present." },
+    { CONFIG_AT(gateway_config, sessions_max), .type = CONFIG_U32, .fallback = "16384", .min = 64, .max = 1048576,
+      .help = "Sessions remembered at once." },
+    { CONFIG_AT(gateway_config, request_timeout_ms), .type = CONFIG_MS, .fallback = "8s", .min = 100, .max = 60000,
+      .help = "All calls that one request needs; past it 504." },
+    { CONFIG_AT(gateway_config, attempt_timeout_ms), .type = CONFIG_MS, .fallback = "2s", .min = 50, .max = 60000,
+      .help = "One call to one replica; past it another replica is tried." },
+    { CONFIG_AT(gateway_config, login_timeout_ms), .type = CONFIG_MS, .fallback = "8s", .min = 100, .max = 60000,
+      .help = "A login, which is slow on purpose." },
+    { CONFIG_AT(gateway_config, calls_max), .type = CONFIG_U32, .fallback = "256", .min = 1, .max = 4096,
+      .help = "Calls under way to one replica; past it 429." },
+    { CONFIG_AT(gateway_config, requests_max), .type = CONFIG_U32, .fallback = "512", .min = 1, .max = 65536,
+      .help = "Requests under way at once; past it 429." },
+    { CONFIG_AT(gateway_config, connections_max), .type = CONFIG_U32, .fallback = "4096", .min = 1, .max = 65536,
+      .help = "HTTP connections open at once." },
+    { CONFIG_AT(gateway_config, body_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 1024,
+      .max = 1048576, .help = "Body of a request; past it 413." },
+    { CONFIG_AT(gateway_config, sockets_max), .type = CONFIG_U32, .fallback = "16384", .min = 1, .max = 131072,
+      .help = "WebSocket connections open at once." },
+    { CONFIG_AT(gateway_config, socket_memory_bytes), .type = CONFIG_BYTES, .fallback = "4KiB", .min = 2048,
+      .max = 65536, .help = "Memory of one connection for its handshake." },
+    { CONFIG_AT(gateway_config, socket_queue_bytes), .type = CONFIG_BYTES, .fallback = "1MiB", .min = 16384,
+      .max = 16777216, .help = "Unsent bytes of one socket; past it the client is too slow and closed with 1013." },
+    { CONFIG_AT(gateway_config, socket_stall_ms), .type = CONFIG_MS, .fallback = "30s", .min = 100, .max = 600000,
+      .help = "A socket that catches up and takes nothing for so long is closed with 1013." },
+    { CONFIG_AT(gateway_config, heartbeat_ms), .type = CONFIG_MS, .fallback = "25s", .min = 100, .max = 300000,
+      .help = "Interval of WebSocket pings, told to the client." },
+    { CONFIG_AT(gateway_config, poll_ms), .type = CONFIG_MS, .fallback = "2s", .min = 50, .max = 3600000,
+      .help = "The event log is read so often even when no doorbell rings." },
+    { CONFIG_AT(gateway_config, ring_events), .type = CONFIG_U32, .fallback = "1000", .min = 1, .max = 100000,
+      .help = "Events of a tenant kept for sockets that come back; older ones are read again." },
+    { CONFIG_AT(gateway_config, read_events), .type = CONFIG_U32, .fallback = "200", .min = 1, .max = 1000,
+      .help = "Events read from the log at once." },
+    { 0 },
+};
+
+const struct stat_info gateway_stats[GATEWAY_STAT_COUNT] = {
+    [GATEWAY_REQUESTS] = { "requests_total", "Answers of the HTTP API.", STAT_COUNTER, "status" },
+    [GATEWAY_REQUEST_MS] = { "request_seconds", "From request to answer.", STAT_HISTOGRAM, NULL },
+    [GATEWAY_SESSION_CHECKS] = { "session_checks_total", "Sessions looked up.", STAT_COUNTER, "by" },
+    [GATEWAY_TICKETS] = { "tickets_total", "WebSocket tickets given, used, refused.", STAT_COUNTER, "result" },
+    [GATEWAY_SOCKETS] = { "sockets_open", "WebSocket connections.", STAT_GAUGE, NULL },
+    [GATEWAY_SOCKETS_CLOSED] = { "sockets_closed_total", "WebSocket connections ended.", STAT_COUNTER, "code" },
+    [GATEWAY_EVENTS_SENT] = { "events_sent_total", "Events handed to sockets.", STAT_COUNTER, NULL },
+    [GATEWAY_EVENT_READS] = { "event_reads_total", "Reads of the event log.", STAT_COUNTER, "by" },
+    [GATEWAY_RESYNCS] = { "resyncs_total", "Sockets told to read everything again.", STAT_COUNTER, NULL },
+    [GATEWAY_TAILS] = { "tails_open", "Tenants whose event log is followed.", STAT_GAUGE, NULL },
+    [GATEWAY_DOORBELLS] = { "doorbells_total", "Doorbells heard.", STAT_COUNTER, NULL },
+};
+
+const struct service_stats_table gateway_stats_tables[] = {
+    { "gateway", gateway_stats, GATEWAY_STAT_COUNT },
+    { NULL, NULL, 0 },
+};
