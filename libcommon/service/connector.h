@@ -44,6 +44,9 @@ struct connector_config {
     uint32_t body_max_bytes;
     uint32_t requests_max;
     uint32_t announce_interval_ms;
+    uint32_t submit_attempt_timeout_ms;
+    uint32_t report_keep_ms;
+    struct config_list accounts;           /* of the connector's account type */
     bool allow_private_addresses;
     bool allow_plain_http;
 };
@@ -80,6 +83,7 @@ struct event_batch {
     Guichet__V1__InboundEvent **events;
     size_t count, size;
     int64_t received_us;
+    struct hook_answer answer;         /* set by normalise: another 2xx than the default; status 0: the default */
 };
 /* A new event with account, tenant, received_at, raw and raw_type filled in, appended to the batch. */
 Guichet__V1__InboundEvent *event_batch_add(struct event_batch *batch, const struct connector_account *account,
@@ -94,6 +98,8 @@ struct connector {
     size_t account_size;
     struct hook_answer hook_answer;            /* the default 2xx */
 
+    /* May be NULL. Is this account complete? false stops the start with err's text. */
+    bool (*check)(const void *account, struct err *err);
     void (*capabilities)(const void *account, Guichet__V1__Capabilities *ret_capabilities);
     /* Is this from the provider? false: 403, counted, logged with err's text. A handshake answers through
      * *ret_answer (status not 0): it is sent and nothing is normalised. */
@@ -109,6 +115,8 @@ struct connector {
      * and no connection is RETRY, by the skeleton. */
     void (*outcome)(const void *account, const struct http_result *result, struct arena *arena,
                     Guichet__V1__Outcome *ret_outcome);
+    /* May be NULL. Billed units of a message (SMS segments), counted when the provider took it. */
+    uint32_t (*units)(const void *account, const Guichet__V1__Outbound *message);
 };
 
 int connector_main(int argc, char **argv, const struct connector *connector);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* connector_runtime.c - opens the flows of a connector and closes them in an order in which none calls
+ * back into one that is gone. */
+#include "service/connector_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { ANSWER_EXTRA_MS = 5000, MESH_SPARE_CALLS = 16 };
+
+const struct stat_info connector_stats[CONNECTOR_STAT_COUNT] = {
+    [CONNECTOR_HOOKS] = { "connector_hooks_total", "Webhooks received.", STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_UNKNOWN] = { "connector_hooks_unknown_total", "Webhooks for an account that is not here.",
+                                  STAT_COUNTER, NULL },
+    [CONNECTOR_SIGNATURE_REFUSED] = { "connector_signature_refused_total", "Webhooks that prove no origin: 403.",
+                                      STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_MALFORMED] = { "connector_hooks_malformed_total", "Webhooks that could not be read: 400.",
+                                    STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_UNAVAILABLE] = { "connector_hooks_unavailable_total", "Webhooks not stored in time: 503.",
+                                      STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_NORMALISED] = { "connector_events_normalised_total", "Events read from webhooks.",
+                                      STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_SUBMITTED] = { "connector_events_submitted_total", "Events submitted, repeats included.",
+                                     STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_STORED] = { "connector_events_stored_total", "Events stored as new.", STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_DUPLICATE] = { "connector_events_duplicate_total", "Events that were there already.",
+                                     STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_REFUSED] = { "connector_events_refused_total", "Events refused for good, kept as dead letters.",
+                                   STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_UNANSWERED] = { "connector_events_unanswered_total",
+                                      "Events whose Submit failed: their webhook got 503.", STAT_COUNTER, "account" },
+    [CONNECTOR_BATCHES] = { "connector_batches_total", "Submit calls made.", STAT_COUNTER, NULL },
+    [CONNECTOR_SUBMIT_TIME] = { "connector_submit_seconds", "From a batch's Submit to its answer.", STAT_HISTOGRAM,
+                                NULL },
+    [CONNECTOR_ANNOUNCES] = { "connector_announces_total", "Announces answered with a token.", STAT_COUNTER, NULL },
+    [CONNECTOR_ANNOUNCES_FAILED] = { "connector_announces_failed_total", "Announces refused or not answered.",
+                                     STAT_COUNTER, NULL },
+    [CONNECTOR_JOBS] = { "connector_jobs_total", "Jobs pulled.", STAT_COUNTER, "account" },
+    [CONNECTOR_STARTS_DENIED] = { "connector_starts_denied_total", "Jobs whose lease no longer stood at Start.",
+                                  STAT_COUNTER, "account" },
+    [CONNECTOR_SENDS_ACCEPTED] = { "connector_sends_accepted_total", "Messages the provider took.", STAT_COUNTER,
+                                   "account" },
+    [CONNECTOR_SENDS_RETRY] = { "connector_sends_retry_total", "Messages to be tried again.", STAT_COUNTER,
+                                "account" },
+    [CONNECTOR_SENDS_FAILED] = { "connector_sends_failed_total", "Messages that failed for good.", STAT_COUNTER,
+                                 "account" },
+    [CONNECTOR_SENDS_UNKNOWN] = { "connector_sends_unknown_total", "Messages sent without an answer.", STAT_COUNTER,
+                                  "account" },
+    [CONNECTOR_UNITS] = { "connector_units_total", "Billed units of the messages taken (SMS: segments).",
+                          STAT_COUNTER, "account" },
+    [CONNECTOR_SEND_TIME] = { "connector_send_seconds", "The provider's time for one call.", STAT_HISTOGRAM, NULL },
+    [CONNECTOR_REPORTS_REPEATED] = { "connector_reports_repeated_total", "Reports that had to be made again.",
+                                     STAT_COUNTER, "account" },
+    [CONNECTOR_REPORTS_DROPPED] = { "connector_reports_dropped_total",
+                                    "Reports given up: the delivery becomes unknown.", STAT_COUNTER, "account" },
+};
+
+void connector_count(struct connector_runtime *runtime, enum connector_stat stat,
+                     const struct connector_account *account, uint64_t n)
+{
+    if (account != NULL)
+        stats_add_label(runtime->stats, stat, account->id, n);
+    else
+        stats_add(runtime->stats, stat, n);
+}
+
+struct connector_slot *connector_slot_find(struct connector_runtime *runtime, struct str_view account_id)
+{
+    for (size_t i = 0; i < runtime->slot_count; i++)
+        if (str_equal(str_view_of(runtime->slots[i].account->id), account_id))
+            return &runtime->slots[i];
+    return NULL;
+}
+
+/* ---- opening ---- */
+
+static bool open_mesh(struct connector_runtime *runtime, struct err *err)
+{
+    const struct connector_config *config = runtime->config;
+    const struct mesh_client_options options = {
+        .name = "routing",
+        .addresses = (const char *const *)config->routing.items,
+        .address_count = config->routing.count,
+        .attempt_timeout_ms = config->submit_attempt_timeout_ms,
+        .max_in_flight = (uint32_t)(config->lanes * runtime->slot_count + config->pull_max * config->routing_pull.count +
+                                    MESH_SPARE_CALLS),
+    };
+
+    if (!mesh_client_new(runtime->loop, &options, &runtime->routing, err))
+        return err_at(err, "routing");
+    return true;
+}
+
+static bool open_pullers(struct connector_runtime *runtime, struct err *err)
+{
+    const struct config_strings *addresses = &runtime->config->routing_pull;
+
+    runtime->pullers = calloc(addresses->count, sizeof(struct connector_puller *));
+    if (runtime->pullers == NULL)
+        abort();
+    for (size_t i = 0; i < addresses->count; i++) {
+        if (!connector_puller_new(runtime, addresses->items[i], &runtime->pullers[i], err))
+            return false;
+        runtime->puller_count++;
+    }
+    return true;
+}
+
+static bool open_http(struct connector_runtime *runtime, struct err *err)
+{
+    const struct connector_config *config = runtime->config;
+    const struct http_client_options client = {
+        .max_in_flight = (uint32_t)(config->pull_max * config->routing_pull.count),
+        .allow_private_addresses = config->allow_private_addresses,
+        .allow_plain_http = config->allow_plain_http,
+        .user_agent = "guichet/" GUICHET_VERSION,
+    };
+    const struct http_server_options server = {
+        .name = "webhooks",
+        .listen = config->hook_listen,
+        .connections_max = config->requests_max * 2,
+        .requests_max = config->requests_max,
+        .body_max_bytes = config->body_max_bytes,
+        .answer_timeout_ms = 2 * config->submit_timeout_ms + ANSWER_EXTRA_MS,
+        .handler = connector_hook_on_request,
+        .arg = runtime,
+    };
+
+    runtime->http = http_client_new(runtime->loop, &client);
+    if (!http_server_new(runtime->loop, &server, &runtime->server, err))
+        return err_at(err, "hook_listen");
+    return true;
+}
+
+static void fill_slots(struct connector_runtime *runtime)
+{
+    runtime->slot_count = runtime->config->accounts.count;
+    runtime->slots = calloc(runtime->slot_count, sizeof(*runtime->slots));
+    if (runtime->slots == NULL)
+        abort();
+    for (size_t i = 0; i < runtime->slot_count; i++)
+        runtime->slots[i].account = connector_account_at(runtime->table, runtime->config, i);
+}
+
+bool connector_runtime_new(struct loop *loop, const struct connector *table, const struct connector_config *config,
+                           struct connector_runtime **ret_runtime, struct err *err)
+{
+    struct connector_runtime *runtime = calloc(1, sizeof(*runtime));
+
+    if (runtime == NULL)
+        abort();
+    runtime->loop = loop;
+    runtime->table = table;
+    runtime->config = config;
+    id_new_text(runtime->boot_id);
+    fill_slots(runtime);
+    runtime->stats = stats_new("connector", connector_stats, CONNECTOR_STAT_COUNT);
+    runtime->lanes = connector_lanes_new(runtime);
+    runtime->announcer = connector_announcer_new(runtime);
+    if (!open_mesh(runtime, err) || !open_pullers(runtime, err) || !open_http(runtime, err)) {
+        connector_runtime_free(&runtime);
+        return false;
+    }
+    *ret_runtime = runtime;
+    return true;
+}
+
+/* ---- closing ---- */
+
+void connector_runtime_drain(struct connector_runtime *runtime)
+{
+    if (runtime->is_draining)
+        return;
+    runtime->is_draining = true;
+    http_server_drain(runtime->server);
+    for (size_t i = 0; i < runtime->puller_count; i++)
+        connector_puller_stop(runtime->pullers[i]);
+}
+
+bool connector_runtime_is_drained(const struct connector_runtime *runtime)
+{
+    if (http_server_open_requests(runtime->server) > 0 || connector_lanes_waiting(runtime->lanes) > 0)
+        return false;
+    for (size_t i = 0; i < runtime->puller_count; i++)
+        if (connector_puller_jobs(runtime->pullers[i]) > 0)
+            return false;
+    return true;
+}
+
+/* First what calls back (pulls, provider calls, mesh calls: they end as cancelled), then who waits for it. */
+void connector_runtime_free(struct connector_runtime **runtime_ptr)
+{
+    struct connector_runtime *runtime = *runtime_ptr;
+
+    *runtime_ptr = NULL;
+    if (runtime == NULL)
+        return;
+    for (size_t i = 0; i < runtime->puller_count; i++)
+        connector_puller_stop(runtime->pullers[i]);
+    http_client_free(&runtime->http);
+    mesh_client_free(&runtime->routing);
+    connector_announcer_free(&runtime->announcer);
+    connector_lanes_free(&runtime->lanes);
+    for (size_t i = 0; i < runtime->puller_count; i++)
+        connector_puller_free(&runtime->pullers[i]);
+    http_server_free(&runtime->server);
+    stats_free(&runtime->stats);
+    free(runtime->pullers);
+    free(runtime->slots);
+    free(runtime);
+}
