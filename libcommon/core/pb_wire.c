@@ -3,7 +3,7 @@
  *
  * It is made on the wire form: once unpacked, a text with a NUL in it has lost its end, and an
  * unknown field has cost its memory. protobuf-c itself checks none of it and has no limit of
- * depth. What this walk lets pass, protobuf-c may still refuse (wire types, memory budget). */
+ * depth. What this walk lets pass, protobuf-c may still refuse (memory budget). */
 #include "core/pb_wire.h"
 
 #include "core/pb_field.h"
@@ -135,6 +135,33 @@ static bool check_time(struct checker *checker, const struct item *item)
         || err_set(checker->err, ERR_INVALID, "Timestamp: not within the years 1 to 9999");
 }
 
+static enum wire wire_of(ProtobufCType type)
+{
+    switch (type) {
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_BYTES:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return WIRE_BYTES;
+    case PROTOBUF_C_TYPE_DOUBLE:
+    case PROTOBUF_C_TYPE_FIXED64:
+    case PROTOBUF_C_TYPE_SFIXED64:
+        return WIRE_64;
+    case PROTOBUF_C_TYPE_FLOAT:
+    case PROTOBUF_C_TYPE_FIXED32:
+    case PROTOBUF_C_TYPE_SFIXED32:
+        return WIRE_32;
+    default:
+        return WIRE_VARINT;
+    }
+}
+
+static bool is_right_wire(const struct item *item, const ProtobufCFieldDescriptor *field)
+{
+    bool may_be_packed = field->label == PROTOBUF_C_LABEL_REPEATED;
+
+    return item->wire == wire_of(field->type) || (may_be_packed && item->wire == WIRE_BYTES);
+}
+
 static bool check_item(struct checker *checker, const struct item *item,
     const ProtobufCMessageDescriptor *descriptor, int depth)
 {
@@ -146,6 +173,8 @@ static bool check_item(struct checker *checker, const struct item *item,
         return err_set(checker->err, ERR_INVALID, "%s: more than %zu unknown fields", descriptor->short_name,
             checker->limits->unknown_fields_max);
     }
+    if (!is_right_wire(item, field))
+        return fail_field(checker, descriptor, field, "of another type on the wire");
     if (item->wire == WIRE_BYTES)
         return check_bytes_field(checker, descriptor, field, item->bytes, depth);
     if (item->wire == WIRE_VARINT && pb_is_timestamp(descriptor))

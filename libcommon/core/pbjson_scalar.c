@@ -166,14 +166,14 @@ static bool read_bytes(struct json_object *json, struct arena *arena, ProtobufCB
     struct err *err)
 {
     SCOPED_BUF bytes;
+    struct str_view text;
     char *copy;
-    size_t text_len;
 
+    buf_init(&bytes, JSON_MAX_BYTES);
     if (!json_object_is_type(json, json_type_string))
         return err_set(err, ERR_INVALID, "expected base64 in quotes");
-    text_len = (size_t)json_object_get_string_len(json);
-    buf_init(&bytes, text_len);
-    if (!base64_decode((struct str_view){ json_object_get_string(json), text_len }, &bytes))
+    text = (struct str_view){ json_object_get_string(json), (size_t)json_object_get_string_len(json) };
+    if (!base64_decode(text, &bytes))
         return err_set(err, ERR_INVALID, "not base64");
     copy = arena_dup(arena, buf_view(&bytes));
     if (copy == NULL)

@@ -49,9 +49,9 @@ static void describe_table(const char *path, const struct config_key *keys, stru
     for (const struct config_key *key = keys; key->name != NULL; key++) {
         SCOPED_BUF inner;
 
+        buf_init(&inner, 256);
         if (key->type != CONFIG_LIST)
             continue;
-        buf_init(&inner, 256);
         buf_printf(&inner, "%s%s[].", path, key->name);
         buf_printf(buf, "\nEach of `%s%s`:\n\n", path, key->name);
         describe_table(buf_text(&inner), key->item, buf);
