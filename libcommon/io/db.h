@@ -49,7 +49,9 @@ struct db_options {
                                           full_page_writes off is refused, by name */
 };
 
-/* Text and binary parameters. Strings and arrays are borrowed until done(). */
+/* Scalars go as text (but BYTES and TIME_US), so $n may be cast to whatever the text can be: jsonb, any integer.
+ * Arrays go in binary: their $n is text[], bytea[], int8[], int4[], bool[], uuid[] or timestamptz[] and nothing
+ * else ($1::text[]::jsonb[] where another type is wanted). NUL in a text, a bad UUID: the work ends INVALID. */
 enum db_type { DB_TEXT, DB_BYTES, DB_I64, DB_I32, DB_BOOL, DB_UUID, DB_TIME_US /* timestamptz */,
                DB_TEXT_ARRAY, DB_BYTES_ARRAY, DB_I64_ARRAY, DB_I32_ARRAY, DB_BOOL_ARRAY, DB_UUID_ARRAY,
                DB_TIME_US_ARRAY };
@@ -60,7 +62,8 @@ struct db_param {
     struct str_view text;              /* TEXT, BYTES; UUID as its 36 characters, "" is NULL */
     int64_t number;                    /* I64, I32, BOOL, TIME_US (0 is NULL) */
     const void *items;                 /* arrays: struct str_view[] for TEXT, BYTES and UUID (data NULL is
-                                          NULL), int64_t[] for I64, I32, BOOL and TIME_US */
+                                          NULL, for UUID also ""), int64_t[] for I64, I32, BOOL and TIME_US
+                                          (0 is NULL for TIME_US) */
     size_t count;
 };
 
@@ -73,8 +76,8 @@ struct db_param {
 #define DB_PARAM_TIME(us)     ((struct db_param){ .type = DB_TIME_US, .number = (us) })
 #define DB_PARAM_NULL         ((struct db_param){ .type = DB_TEXT, .is_null = true })
 
-struct db_statement {
-    const char *name;                  /* prepared under this name on each connection, at first use */
+struct db_statement {                  /* lives as long as the db; an unnamed one until done() */
+    const char *name;                  /* prepared under this name on each connection, at first use; NULL: not */
     const char *sql;                   /* with $1::type casts */
 };
 
@@ -84,7 +87,7 @@ typedef void db_done_fn(void *arg, struct db_work *work, const struct err *err);
 
 bool db_new(struct loop *loop, struct worker *worker, const struct db_options *options, struct db **ret_db,
             struct err *err) MUST_USE;
-void db_free(struct db **db);
+void db_free(struct db **db);   /* not from a done() of its own; works under way end with ERR_CANCELED here */
 struct db_pool *db_pool_new(struct db *db, const struct db_pool_options *options);  /* freed with db */
 bool db_is_ready(const struct db *db);              /* every pool has a live connection */
 bool db_check(const struct db *db, struct err *err);/* the same, and why not: err may be NULL */

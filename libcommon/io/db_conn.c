@@ -214,11 +214,14 @@ static void on_resolved(void *arg, const struct err *err)
     free(resolving);
 }
 
+/* libuv takes a descriptor out of epoll and puts it in again each time it is started: only on change. */
 static void watch(struct db_conn *conn)
 {
-    int rest = PQflush(conn->pg);
+    int events = PQflush(conn->pg) == 1 ? UV_READABLE | UV_WRITABLE : UV_READABLE;
 
-    loop_poll_start(conn->poll, rest == 1 ? UV_READABLE | UV_WRITABLE : UV_READABLE);
+    if (events != conn->watched)
+        loop_poll_start(conn->poll, events);
+    conn->watched = events;
 }
 
 static void conn_connected(struct db_conn *conn)
@@ -226,6 +229,7 @@ static void conn_connected(struct db_conn *conn)
     db_conn_move(conn, DB_CONN_PREPARING);
     conn->setup_err = (struct err){ 0 };
     conn->poll = loop_poll_new(conn->db->loop, PQsocket(conn->pg), on_live, conn);
+    conn->watched = 0;
     if (PQsetnonblocking(conn->pg, 1) != 0 || !PQenterPipelineMode(conn->pg) ||
         !db_pipeline_send_settings(conn)) {
         drop_as_libpq_says(conn);

@@ -52,6 +52,7 @@ struct db_conn {
     enum db_conn_state state;
     PGconn *pg;
     struct loop_poll *poll;
+    int watched;              /* what the poll waits for, once the connection is up */
     struct loop_timer *timer; /* CLOSED: the next attempt; while coming up: the time for it */
     struct db_resolving *resolving;
     uint32_t attempts; /* that failed, in a row */

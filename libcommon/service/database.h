@@ -39,9 +39,13 @@ struct database_config {
 struct database {
     struct db *db;
     struct db_pool *ingest, *short_, *long_;
+    struct database_state *state;      /* the readiness check's */
 };
 
-/* Opens the pools and adds the readiness check "database": connected, and the schema at `migrations`'s newest. */
+/* Opens the pools and adds the readiness check "database": every pool is connected, and the schema's newest
+ * migration is `newest_migration`. It is asked again until it is right, so a service may start before
+ * `guichetctl migrate` has ended, or PostgreSQL has begun. A server that can lose what it acknowledged (fsync
+ * or full_page_writes off) is ERR_CONFIG; `search_path` is the schema, then public. */
 bool database_open(struct database *database, struct service *service, const struct database_config *config,
                    const char *schema, uint32_t newest_migration, struct err *err) MUST_USE;
 void database_close(struct database *database);
