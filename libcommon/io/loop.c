@@ -34,9 +34,9 @@ struct loop {
     uv_loop_t uv;
     uv_async_t wake;
     uv_check_t check;
-    uv_idle_t idle;                  /* active while something is deferred: then the poll does not wait */
+    uv_idle_t idle; /* active while something is deferred: then the poll does not wait */
     uv_timer_t turn_timer;
-    pthread_mutex_t mutex;           /* guards `posted` */
+    pthread_mutex_t mutex; /* guards `posted` */
     struct queue posted;
     struct queue deferred;
     struct loop_watchdog *watchdog;
@@ -130,7 +130,7 @@ static void on_check(uv_check_t *handle)
 
 static void on_turn_over(uv_timer_t *timer)
 {
-    (void)timer;                     /* its only use is to end the wait */
+    (void)timer; /* its only use is to end the wait */
 }
 
 static void on_failpoint_sleep(void *arg)
@@ -142,10 +142,9 @@ struct loop *loop_new(void)
 {
     struct loop *loop = calloc(1, sizeof(*loop));
 
-    if (loop == NULL || uv_loop_init(&loop->uv) != 0
-        || uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME) != 0
-        || uv_async_init(&loop->uv, &loop->wake, on_wake) != 0
-        || pthread_mutex_init(&loop->mutex, NULL) != 0)
+    if (loop == NULL || uv_loop_init(&loop->uv) != 0 ||
+        uv_loop_configure(&loop->uv, UV_METRICS_IDLE_TIME) != 0 ||
+        uv_async_init(&loop->uv, &loop->wake, on_wake) != 0 || pthread_mutex_init(&loop->mutex, NULL) != 0)
         abort();
     uv_check_init(&loop->uv, &loop->check);
     uv_idle_init(&loop->uv, &loop->idle);
@@ -171,7 +170,8 @@ static bool has_posted(struct loop *loop)
 static void log_leaked_handle(uv_handle_t *handle, void *arg)
 {
     (void)arg;
-    log_event(LOG_ERROR, "loop_handle_leaked", LOG_TEXT("type", uv_handle_type_name(uv_handle_get_type(handle))));
+    log_event(LOG_ERROR, "loop_handle_leaked",
+              LOG_TEXT("type", uv_handle_type_name(uv_handle_get_type(handle))));
 }
 
 /* Closing takes turns, and what runs in them may post again. */
@@ -207,7 +207,7 @@ void loop_free(struct loop **loop_ptr)
         uv_walk(&loop->uv, log_leaked_handle, NULL);
         if (is_aborting != NULL && strcmp(is_aborting, "1") == 0)
             abort();
-        return;                      /* handles still point into it */
+        return; /* handles still point into it */
     }
     loop_watchdog_free(&loop->watchdog);
     pthread_mutex_destroy(&loop->mutex);

@@ -19,13 +19,13 @@ struct loop_timer;
 typedef void loop_fn(void *arg);
 
 struct loop *loop_new(void);
-void loop_free(struct loop **loop);              /* runs what is closing to its end; a leak aborts in tests */
-void loop_run(struct loop *loop);                /* until loop_stop() */
+void loop_free(struct loop **loop); /* runs what is closing to its end; a leak aborts in tests */
+void loop_run(struct loop *loop);   /* until loop_stop() */
 void loop_stop(struct loop *loop);
 /* One turn, waiting at most max_ms; for tests. */
 void loop_turn(struct loop *loop, uint32_t max_ms);
-uv_loop_t *loop_uv(struct loop *loop);           /* for libcommon/io only */
-uint64_t loop_now_ms(const struct loop *loop);   /* monotonic, cached per turn */
+uv_loop_t *loop_uv(struct loop *loop);         /* for libcommon/io only */
+uint64_t loop_now_ms(const struct loop *loop); /* monotonic, cached per turn */
 
 /* Thread-safe. fn(arg) runs once on the loop, in the order posted. Never drops. */
 void loop_post(struct loop *loop, loop_fn *fn, void *arg);
@@ -51,7 +51,7 @@ void loop_on_signals(struct loop *loop, loop_fn *on_term, loop_fn *on_hup, void 
 
 /* Tells the watchdog that this turn may be long (start-up, failpoint sleep). */
 void loop_excuse(struct loop *loop);
-void loop_set_turn_max_ms(struct loop *loop, uint32_t max_ms);   /* 50 unless set */
-uint64_t loop_long_turns(const struct loop *loop);               /* how many were past it; for tests */
+void loop_set_turn_max_ms(struct loop *loop, uint32_t max_ms); /* 50 unless set */
+uint64_t loop_long_turns(const struct loop *loop);             /* how many were past it; for tests */
 
 #endif

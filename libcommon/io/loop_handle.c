@@ -21,7 +21,7 @@ struct loop_poll {
     struct loop *loop;
     loop_poll_fn *fn;
     void *arg;
-    int events, status;              /* of the callback that is running */
+    int events, status; /* of the callback that is running */
 };
 
 static void on_closed(uv_handle_t *handle)

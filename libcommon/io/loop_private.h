@@ -7,13 +7,13 @@
 
 struct loop_watchdog;
 
-typedef void loop_any_fn(void);      /* a function that is named, never called */
+typedef void loop_any_fn(void); /* a function that is named, never called */
 
 /* What a turn of the loop ran longest, so that the watchdog can name it. */
 struct loop_watchdog *loop_watchdog_new(uv_loop_t *uv);
 void loop_watchdog_free(struct loop_watchdog **watchdog);
-void loop_watchdog_begin(struct loop_watchdog *watchdog);      /* the loop starts or goes on */
-void loop_watchdog_end(struct loop_watchdog *watchdog);        /* a turn is over, the next begins */
+void loop_watchdog_begin(struct loop_watchdog *watchdog); /* the loop starts or goes on */
+void loop_watchdog_end(struct loop_watchdog *watchdog);   /* a turn is over, the next begins */
 void loop_watchdog_excuse(struct loop_watchdog *watchdog);
 void loop_watchdog_set_max_ms(struct loop_watchdog *watchdog, uint32_t max_ms);
 /* Runs fn(arg) and notes how long it took; `blamed` is what to name for it. */

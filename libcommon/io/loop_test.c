@@ -23,11 +23,14 @@ struct poster {
     struct loop *loop;
     pthread_t thread;
     uint32_t number;
-    uint32_t *seen;        /* how many came of each poster */
+    uint32_t *seen; /* how many came of each poster */
     uint32_t *total;
 };
 
-struct post { struct poster *poster; uint32_t index; };
+struct post {
+    struct poster *poster;
+    uint32_t index;
+};
 
 static void on_post(void *arg)
 {
@@ -139,7 +142,7 @@ static void stop_before_run_is_not_lost(void **state)
 
     (void)state;
     loop_stop(loop);
-    loop_run(loop);                  /* would hang otherwise */
+    loop_run(loop); /* would hang otherwise */
     loop_free(&loop);
 }
 
@@ -150,7 +153,7 @@ static void timer_is_never_early_after_a_long_turn(void **state)
 
     (void)state;
     counted.timer = loop_timer_new(counted.loop, on_counted, &counted);
-    usleep(40000);                   /* the loop's cached time is now old */
+    usleep(40000); /* the loop's cached time is now old */
     started_ms = uv_hrtime() / 1000000;
     loop_timer_start(counted.timer, 30, 0);
     assert_true(loop_timer_is_active(counted.timer));
@@ -207,7 +210,12 @@ static void timer_may_be_freed_in_its_callback(void **state)
     loop_free(&counted.loop);
 }
 
-struct pipe_test { struct loop *loop; struct loop_poll *poll; int fds[2]; uint32_t readable; };
+struct pipe_test {
+    struct loop *loop;
+    struct loop_poll *poll;
+    int fds[2];
+    uint32_t readable;
+};
 
 static void on_readable(void *arg, int events, int status)
 {
@@ -298,7 +306,12 @@ static void do_nothing(void *arg)
 
 static void watchdog_counts_long_turns_only(void **state)
 {
-    static const struct { const char *label; loop_fn *fn; uint32_t max_ms; uint64_t expected; } cases[] = {
+    static const struct {
+        const char *label;
+        loop_fn *fn;
+        uint32_t max_ms;
+        uint64_t expected;
+    } cases[] = {
         { "a callback that sleeps", block, 50, 1 },
         { "a callback that computes", burn, 50, 1 },
         { "below the limit", block, 5000, 0 },
@@ -315,8 +328,8 @@ static void watchdog_counts_long_turns_only(void **state)
         loop_set_turn_max_ms(loop, cases[i].max_ms);
         loop_post(loop, cases[i].fn, loop);
         loop_turn(loop, 10);
-        loop_turn(loop, 120);        /* nothing to do: waits */
-        usleep(80000);               /* between turns is not the loop's time */
+        loop_turn(loop, 120); /* nothing to do: waits */
+        usleep(80000);        /* between turns is not the loop's time */
         loop_turn(loop, 0);
         assert_int_equal(loop_long_turns(loop), cases[i].expected);
         loop_free(&loop);

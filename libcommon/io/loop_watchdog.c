@@ -24,16 +24,18 @@
 enum { STAT_LAG, STAT_LONG_TURNS };
 
 static const struct stat_info watchdog_stats[] = {
-    [STAT_LAG] = { .name = "loop_lag_seconds", .type = STAT_HISTOGRAM,
+    [STAT_LAG] = { .name = "loop_lag_seconds",
+                   .type = STAT_HISTOGRAM,
                    .help = "Time one turn of the event loop took, waiting not counted." },
-    [STAT_LONG_TURNS] = { .name = "loop_long_turns_total", .type = STAT_COUNTER,
+    [STAT_LONG_TURNS] = { .name = "loop_long_turns_total",
+                          .type = STAT_COUNTER,
                           .help = "Turns of the event loop past loop_turn_max_ms." },
 };
 
 struct loop_watchdog {
     uv_loop_t *uv;
     struct stats *stats;
-    int schedstat_fd;               /* -1: the kernel does not tell; nothing is taken off then */
+    int schedstat_fd; /* -1: the kernel does not tell; nothing is taken off then */
     uint64_t max_ns;
     bool is_aborting;
     bool is_excused;

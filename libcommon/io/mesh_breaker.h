@@ -15,7 +15,7 @@ enum breaker_state { BREAKER_NEW, BREAKER_CLOSED, BREAKER_OPEN, BREAKER_HALF_OPE
 
 struct mesh_breaker {
     enum breaker_state state;
-    uint32_t failures;               /* in a row */
+    uint32_t failures; /* in a row */
     uint32_t failures_max;
 };
 

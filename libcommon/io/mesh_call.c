@@ -27,12 +27,12 @@
 enum call_state { CALL_NEW, CALL_TRYING, CALL_BACKING_OFF, CALL_FAILING, CALL_MOVING, CALL_ENDED };
 
 struct call {
-    ProtobufCService stub;           /* first: generated code hands it back to us */
+    ProtobufCService stub; /* first: generated code hands it back to us */
     struct mesh_client *client;
     struct call *previous, *next;
     enum call_state state;
     struct arena *strings;
-    Guichet__V1__Request request;    /* its body points into `body` */
+    Guichet__V1__Request request; /* its body points into `body` */
     struct buf body;
     unsigned method_index;
     ProtobufCClosure closure;
@@ -41,10 +41,10 @@ struct call {
     uint32_t attempt_timeout_ms;
     uint32_t lane;
     uint32_t tries, tries_max;
-    struct mesh_replica *replica;    /* of the last attempt */
+    struct mesh_replica *replica; /* of the last attempt */
     struct mesh_exchange *exchange;
     struct loop_timer *back_off;
-    struct err err;                  /* of the last attempt */
+    struct err err; /* of the last attempt */
 };
 
 static _Thread_local const struct err *current_err;
@@ -89,7 +89,8 @@ static void leave_client(struct call *call)
 static void end_call(struct call *call, const ProtobufCMessage *reply)
 {
     const struct err *outer = current_err;
-    bool is_deferred = call->state == CALL_FAILING || call->state == CALL_MOVING;   /* freed by what is deferred */
+    bool is_deferred =
+        call->state == CALL_FAILING || call->state == CALL_MOVING; /* freed by what is deferred */
 
     assert(call->state != CALL_ENDED);
     if (reply != NULL)
@@ -110,10 +111,10 @@ static void on_failed(void *arg)
     struct call *call = arg;
 
     if (call->state == CALL_FAILING) {
-        call->state = CALL_TRYING;   /* ours to free */
+        call->state = CALL_TRYING; /* ours to free */
         end_call(call, NULL);
     } else {
-        free_call(call);             /* the client was freed meanwhile */
+        free_call(call); /* the client was freed meanwhile */
     }
 }
 
@@ -158,10 +159,12 @@ static bool try_call(struct call *call)
     struct mesh_client *client = call->client;
     uint32_t left = left_ms(call);
     uint32_t timeout_ms = left;
-    SCOPED_BUF packed;
+    SCOPED_BUF packed = { 0 };
 
     if (left == 0)
-        return call->err.kind != ERR_NONE ? false : err_set(&call->err, ERR_DEADLINE, "%s: no time", call->request.method);
+        return call->err.kind != ERR_NONE
+                   ? false
+                   : err_set(&call->err, ERR_DEADLINE, "%s: no time", call->request.method);
     call->replica = mesh_client_choose(client, call->lane, call->replica, &call->err);
     if (call->replica == NULL)
         return false;
@@ -255,7 +258,8 @@ void mesh_call_move_away(struct mesh_client *client, const struct mesh_replica *
 
 /* ---- the answer ---- */
 
-static bool read_answer(struct call *call, struct str_view packed, struct arena *arena, ProtobufCMessage **ret_reply)
+static bool read_answer(struct call *call, struct str_view packed, struct arena *arena,
+                        ProtobufCMessage **ret_reply)
 {
     const ProtobufCMethodDescriptor *method = &call->stub.descriptor->methods[call->method_index];
     Guichet__V1__Reply *reply;
@@ -269,7 +273,8 @@ static bool read_answer(struct call *call, struct str_view packed, struct arena 
         call->err.retry_after_ms = reply->retry_after_ms;
         return false;
     }
-    if (!pb_unpack(mesh_envelope_body(&reply->body), method->output, &pb_limits_default, arena, ret_reply, &why))
+    if (!pb_unpack(mesh_envelope_body(&reply->body), method->output, &pb_limits_default, arena, ret_reply,
+                   &why))
         return err_set(&call->err, ERR_INTERNAL, "%s: the reply: %s", call->request.method, why.text);
     return true;
 }
@@ -283,8 +288,8 @@ static void on_answered(void *arg, const struct mesh_wire_result *result)
     call->exchange = NULL;
     if (result->kind != ERR_NONE) {
         err_clear(&call->err);
-        err_set(&call->err, result->kind, "%s at %s: %s", call->request.method, mesh_replica_address(call->replica),
-                result->text);
+        err_set(&call->err, result->kind, "%s at %s: %s", call->request.method,
+                mesh_replica_address(call->replica), result->text);
         try_again_or_end(call);
         return;
     }
@@ -307,13 +312,14 @@ static void invoke(ProtobufCService *service, unsigned method_index, const Proto
     call->method_index = method_index;
     call->closure = closure;
     call->closure_data = closure_data;
-    call->request.method = arena_printf(call->strings, "%s/%s", descriptor->name, descriptor->methods[method_index].name);
+    call->request.method =
+        arena_printf(call->strings, "%s/%s", descriptor->name, descriptor->methods[method_index].name);
     pb_pack(input, &call->body);
     call->request.body.data = (uint8_t *)call->body.data;
     call->request.body.len = call->body.len;
     if (call->body.is_full)
-        err_set(&call->err, ERR_INVALID, "%s: the request is over the limit of %zu bytes", call->request.method,
-                call->client->message_max_bytes);
+        err_set(&call->err, ERR_INVALID, "%s: the request is over the limit of %zu bytes",
+                call->request.method, call->client->message_max_bytes);
     else if (try_call(call))
         return;
     fail_later(call);
@@ -331,13 +337,14 @@ static void fill_request(struct call *call, const struct mesh_call *options)
     guichet__v1__request__init(&call->request);
     if (options->traceparent == NULL || options->traceparent[0] == '\0')
         mesh_envelope_new_traceparent(traceparent);
-    call->request.traceparent = arena_strdup(call->strings, options->traceparent != NULL && options->traceparent[0] != '\0'
-                                                                ? options->traceparent : traceparent);
+    call->request.traceparent = arena_strdup(
+        call->strings,
+        options->traceparent != NULL && options->traceparent[0] != '\0' ? options->traceparent : traceparent);
     call->request.tenant = arena_strdup(call->strings, options->tenant != NULL ? options->tenant : "");
     call->request.token.data = (uint8_t *)arena_dup(call->strings, options->token);
     call->request.token.len = options->token.len;
     if (call->request.traceparent == NULL || call->request.tenant == NULL || call->request.token.data == NULL)
-        abort();                     /* a token of 64 KiB is our own bug */
+        abort(); /* a token of 64 KiB is our own bug */
 }
 
 ProtobufCService *mesh_client_call(struct mesh_client *client, const struct mesh_call *options)
@@ -356,7 +363,8 @@ ProtobufCService *mesh_client_call(struct mesh_client *client, const struct mesh
     buf_init(&call->body, client->message_max_bytes);
     fill_request(call, options);
     call->deadline_ms = now_ms() + timeout_ms;
-    call->attempt_timeout_ms = options->attempt_timeout_ms != 0 ? options->attempt_timeout_ms : client->attempt_timeout_ms;
+    call->attempt_timeout_ms =
+        options->attempt_timeout_ms != 0 ? options->attempt_timeout_ms : client->attempt_timeout_ms;
     call->lane = options->lane;
     call->tries_max = options->no_retry ? 1 : TRIES_MAX;
     call->next = client->calls;

@@ -41,14 +41,16 @@ bool mesh_client_new(struct loop *loop, const struct mesh_client_options *option
         .max_in_flight = or_default(options->max_in_flight, DEFAULT_MAX_IN_FLIGHT),
         .ping_interval_ms = or_default(options->ping_interval_ms, DEFAULT_PING_INTERVAL_MS),
         .breaker_failures = or_default(options->breaker_failures, DEFAULT_BREAKER_FAILURES),
-        .message_max_bytes = options->message_max_bytes != 0 ? options->message_max_bytes : MESH_DEFAULT_MESSAGE_BYTES,
+        .message_max_bytes =
+            options->message_max_bytes != 0 ? options->message_max_bytes : MESH_DEFAULT_MESSAGE_BYTES,
         .on_open = on_breaker_open,
     };
 
     if (options->address_count == 0)
         return err_set(err, ERR_CONFIG, "no address for %s", options->name);
     client = calloc(1, sizeof(*client));
-    if (client == NULL || (client->replicas = calloc(options->address_count, sizeof(struct mesh_replica *))) == NULL)
+    if (client == NULL ||
+        (client->replicas = calloc(options->address_count, sizeof(struct mesh_replica *))) == NULL)
         abort();
     mesh_stats_hold();
     client->loop = loop;
@@ -126,7 +128,8 @@ static struct mesh_replica *choose_by_lane(struct mesh_client *client, uint32_t 
         struct mesh_replica *replica = client->replicas[i];
         uint64_t weight = mesh_replica_weight(replica, lane);
 
-        if (replica != avoided && mesh_replica_rank(replica) == rank && (best == NULL || weight > best_weight)) {
+        if (replica != avoided && mesh_replica_rank(replica) == rank &&
+            (best == NULL || weight > best_weight)) {
             best = replica;
             best_weight = weight;
         }
@@ -160,7 +163,8 @@ struct mesh_replica *mesh_client_choose(struct mesh_client *client, uint32_t lan
         rank = best_rank(client, NULL);
     }
     if (rank == REPLICA_OUT) {
-        err_set(err, ERR_UNAVAILABLE, "no replica of %s answers (%zu known)", client->name, client->replica_count);
+        err_set(err, ERR_UNAVAILABLE, "no replica of %s answers (%zu known)", client->name,
+                client->replica_count);
         err->retry_after_ms = ALL_OUT_RETRY_MS;
         return NULL;
     }

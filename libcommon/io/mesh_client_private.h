@@ -13,7 +13,7 @@ struct mesh_client {
     size_t message_max_bytes;
     struct mesh_replica **replicas;
     size_t replica_count;
-    size_t next_replica;             /* whose turn it is */
+    size_t next_replica; /* whose turn it is */
     struct call *calls;
     uint32_t call_count;
 };

@@ -37,7 +37,7 @@ enum err_kind mesh_envelope_kind(Guichet__V1__Status status)
         if (statuses[i].status == status)
             return statuses[i].kind;
     }
-    return ERR_INTERNAL;             /* a status of a later version */
+    return ERR_INTERNAL; /* a status of a later version */
 }
 
 Guichet__V1__Status mesh_envelope_status(enum err_kind kind)
@@ -47,7 +47,8 @@ Guichet__V1__Status mesh_envelope_status(enum err_kind kind)
             return statuses[i].status;
     }
     /* Given up by the server itself: it is going down. */
-    return kind == ERR_CANCELED ? GUICHET__V1__STATUS__STATUS_UNAVAILABLE : GUICHET__V1__STATUS__STATUS_INTERNAL;
+    return kind == ERR_CANCELED ? GUICHET__V1__STATUS__STATUS_UNAVAILABLE
+                                : GUICHET__V1__STATUS__STATUS_INTERNAL;
 }
 
 void mesh_envelope_new_traceparent(char ret_text[MESH_TRACEPARENT_BYTES])
@@ -56,7 +57,7 @@ void mesh_envelope_new_traceparent(char ret_text[MESH_TRACEPARENT_BYTES])
     char hex[2 * sizeof(random) + 1];
 
     random_bytes(random, sizeof(random));
-    random[0] |= 1;                  /* neither id may be all zero */
+    random[0] |= 1; /* neither id may be all zero */
     random[16] |= 1;
     for (size_t i = 0; i < sizeof(random); i++)
         sprintf(hex + 2 * i, "%02x", random[i]);
@@ -72,8 +73,8 @@ struct arena *mesh_envelope_arena(struct str_view packed, size_t budget_factor)
     return arena_new(budget + BUDGET_BASE_BYTES);
 }
 
-bool mesh_envelope_read_request(struct str_view packed, struct arena *arena, Guichet__V1__Request **ret_request,
-                                struct err *err)
+bool mesh_envelope_read_request(struct str_view packed, struct arena *arena,
+                                Guichet__V1__Request **ret_request, struct err *err)
 {
     struct pb_limits limits = { .string_max_bytes = packed.len, .unknown_fields_max = 16 };
     ProtobufCMessage *message;
@@ -82,8 +83,8 @@ bool mesh_envelope_read_request(struct str_view packed, struct arena *arena, Gui
     if (!pb_unpack(packed, &guichet__v1__request__descriptor, &limits, arena, &message, err))
         return err_at(err, "request envelope");
     request = (Guichet__V1__Request *)message;
-    if (strlen(request->method) > NAME_MAX_BYTES || strlen(request->traceparent) > NAME_MAX_BYTES
-        || strlen(request->tenant) > NAME_MAX_BYTES)
+    if (strlen(request->method) > NAME_MAX_BYTES || strlen(request->traceparent) > NAME_MAX_BYTES ||
+        strlen(request->tenant) > NAME_MAX_BYTES)
         return err_set(err, ERR_INVALID, "request envelope: method, traceparent or tenant is over %d bytes",
                        NAME_MAX_BYTES);
     *ret_request = request;

@@ -19,8 +19,8 @@ void mesh_envelope_new_traceparent(char ret_text[MESH_TRACEPARENT_BYTES]);
 
 /* An arena for unpacking `packed`: what it may grow to is bound to its size on the wire. */
 struct arena *mesh_envelope_arena(struct str_view packed, size_t budget_factor);
-bool mesh_envelope_read_request(struct str_view packed, struct arena *arena, Guichet__V1__Request **ret_request,
-                                struct err *err) MUST_USE;
+bool mesh_envelope_read_request(struct str_view packed, struct arena *arena,
+                                Guichet__V1__Request **ret_request, struct err *err) MUST_USE;
 bool mesh_envelope_read_reply(struct str_view packed, struct arena *arena, Guichet__V1__Reply **ret_reply,
                               struct err *err) MUST_USE;
 struct str_view mesh_envelope_body(const ProtobufCBinaryData *body);

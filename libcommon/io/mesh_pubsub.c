@@ -36,8 +36,8 @@ bool mesh_publisher_new(struct loop *loop, const char *listen, struct mesh_publi
     if (publisher == NULL)
         abort();
     mesh_stats_hold();
-    if (!mesh_wire_open(loop, MESH_WIRE_PUBLISH, DOORBELL_MAX_BYTES, &publisher->wire, err)
-        || !mesh_wire_listen(publisher->wire, listen, &publisher->url, err)) {
+    if (!mesh_wire_open(loop, MESH_WIRE_PUBLISH, DOORBELL_MAX_BYTES, &publisher->wire, err) ||
+        !mesh_wire_listen(publisher->wire, listen, &publisher->url, err)) {
         mesh_publisher_free(&publisher);
         return err_at(err, "doorbell");
     }
@@ -48,7 +48,7 @@ bool mesh_publisher_new(struct loop *loop, const char *listen, struct mesh_publi
 void mesh_publish(struct mesh_publisher *publisher, const char *tenant, uint64_t sequence)
 {
     Guichet__V1__Doorbell doorbell = GUICHET__V1__DOORBELL__INIT;
-    SCOPED_BUF packed;
+    SCOPED_BUF packed = { 0 };
 
     if (FAILPOINT("mesh_publish_cut"))
         return;
@@ -87,8 +87,8 @@ static void on_message(void *arg, const struct mesh_wire_result *result)
     const Guichet__V1__Doorbell *doorbell;
 
     mesh_wire_receive(subscriber->op);
-    if (result->kind != ERR_NONE
-        || !pb_unpack(result->body, &guichet__v1__doorbell__descriptor, &pb_limits_default, arena, &message, NULL))
+    if (result->kind != ERR_NONE || !pb_unpack(result->body, &guichet__v1__doorbell__descriptor,
+                                               &pb_limits_default, arena, &message, NULL))
         return;
     doorbell = (const Guichet__V1__Doorbell *)message;
     mesh_stats_add(MESH_STAT_DOORBELLS_RECEIVED, NULL);
@@ -96,8 +96,8 @@ static void on_message(void *arg, const struct mesh_wire_result *result)
 }
 
 bool mesh_subscriber_new(struct loop *loop, const char *const *addresses, size_t address_count,
-                         mesh_doorbell_fn *on_doorbell, void *arg,
-                         struct mesh_subscriber **ret_subscriber, struct err *err)
+                         mesh_doorbell_fn *on_doorbell, void *arg, struct mesh_subscriber **ret_subscriber,
+                         struct err *err)
 {
     struct mesh_subscriber *subscriber = calloc(1, sizeof(*subscriber));
 

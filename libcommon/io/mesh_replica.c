@@ -8,14 +8,13 @@
 #include "io/mesh_replica.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/id.h"
 #include "io/mesh_envelope.h"
 #include "io/mesh_stats.h"
 #include "ops/log.h"
 
-#define PING_SOON_MS 1000u           /* also its time-out */
+#define PING_SOON_MS 1000u /* also its time-out */
 #define PING_METHOD "guichet.v1.Mesh/Ping"
 #define FNV_OFFSET 14695981039346656037u
 #define FNV_PRIME 1099511628211u
@@ -24,8 +23,8 @@ struct mesh_exchange {
     struct mesh_replica *replica;
     struct mesh_wire_op *op;
     struct mesh_exchange *next_idle;
-    struct mesh_exchange *next;      /* all of the replica's */
-    mesh_wire_done_fn *done;         /* NULL: nobody waits */
+    struct mesh_exchange *next; /* all of the replica's */
+    mesh_wire_done_fn *done;    /* NULL: nobody waits */
     void *arg;
 };
 
@@ -69,7 +68,7 @@ static void on_ping_due(void *arg)
     struct mesh_replica *replica = arg;
     Guichet__V1__Request request = GUICHET__V1__REQUEST__INIT;
     uint32_t timeout_ms = replica->options.ping_interval_ms;
-    SCOPED_BUF packed;
+    SCOPED_BUF packed = { 0 };
 
     if (replica->is_pinging)
         return;
@@ -103,9 +102,10 @@ static bool read_ping(struct str_view packed, bool *ret_is_draining)
     Guichet__V1__Reply *reply;
     ProtobufCMessage *message;
 
-    if (!mesh_envelope_read_reply(packed, arena, &reply, NULL) || reply->status != GUICHET__V1__STATUS__STATUS_OK
-        || !pb_unpack(mesh_envelope_body(&reply->body), &guichet__v1__ping_reply__descriptor, &pb_limits_default,
-                      arena, &message, NULL))
+    if (!mesh_envelope_read_reply(packed, arena, &reply, NULL) ||
+        reply->status != GUICHET__V1__STATUS__STATUS_OK ||
+        !pb_unpack(mesh_envelope_body(&reply->body), &guichet__v1__ping_reply__descriptor, &pb_limits_default,
+                   arena, &message, NULL))
         return false;
     *ret_is_draining = ((Guichet__V1__PingReply *)message)->is_draining;
     return true;
@@ -135,13 +135,21 @@ static void on_peers(void *arg, uint32_t connected_peers)
 
 /* ---- life ---- */
 
-static uint64_t hash(uint64_t seed, const void *data, size_t len)
+static uint64_t hash_text(const char *text)
 {
-    const unsigned char *bytes = data;
+    uint64_t hash = FNV_OFFSET;
 
-    for (size_t i = 0; i < len; i++)
-        seed = (seed ^ bytes[i]) * FNV_PRIME;
-    return seed ^ seed >> 32;
+    for (; *text != '\0'; text++)
+        hash = (hash ^ (unsigned char)*text) * FNV_PRIME;
+    return hash;
+}
+
+/* The finaliser of splitmix64: addresses that differ in one digit must give unrelated weights. */
+static uint64_t mix(uint64_t value)
+{
+    value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9u;
+    value = (value ^ value >> 27) * 0x94d049bb133111ebu;
+    return value ^ value >> 31;
 }
 
 bool mesh_replica_new(struct loop *loop, const char *address, const struct mesh_replica_options *options,
@@ -154,7 +162,7 @@ bool mesh_replica_new(struct loop *loop, const char *address, const struct mesh_
     replica->loop = loop;
     replica->options = *options;
     replica->address = str_dup(str_view_of(address));
-    replica->address_hash = hash(FNV_OFFSET, address, strlen(address));
+    replica->address_hash = hash_text(address);
     mesh_breaker_init(&replica->breaker, options->breaker_failures);
     if (!mesh_wire_open(loop, MESH_WIRE_REQUEST, options->message_max_bytes, &replica->wire, err)) {
         mesh_replica_free(&replica);
@@ -213,7 +221,7 @@ bool mesh_replica_has_room(const struct mesh_replica *replica)
 
 uint64_t mesh_replica_weight(const struct mesh_replica *replica, uint32_t lane)
 {
-    return hash(replica->address_hash, &lane, sizeof(lane));
+    return mix(replica->address_hash ^ mix(lane));
 }
 
 const char *mesh_replica_address(const struct mesh_replica *replica)
@@ -236,7 +244,7 @@ static void on_exchange_ended(void *arg, const struct mesh_wire_result *result)
     replica->taken--;
     if (result->kind == ERR_NONE)
         count_success(replica, false);
-    else if (done != NULL)           /* an abandoned one was counted when it was given up */
+    else if (done != NULL) /* an abandoned one was counted when it was given up */
         count_failure(replica);
     if (done != NULL)
         done(done_arg, result);
@@ -261,8 +269,8 @@ static struct mesh_exchange *take_exchange(struct mesh_replica *replica)
     return exchange;
 }
 
-struct mesh_exchange *mesh_replica_call(struct mesh_replica *replica, struct str_view packed, uint32_t timeout_ms,
-                                        mesh_wire_done_fn *done, void *arg)
+struct mesh_exchange *mesh_replica_call(struct mesh_replica *replica, struct str_view packed,
+                                        uint32_t timeout_ms, mesh_wire_done_fn *done, void *arg)
 {
     struct mesh_exchange *exchange = take_exchange(replica);
 

@@ -61,7 +61,8 @@ void mesh_request_orphan_all(struct mesh_server *server)
 
 /* ---- life ---- */
 
-struct mesh_request *mesh_request_new(struct mesh_server *server, struct str_view packed, uint64_t received_ms)
+struct mesh_request *mesh_request_new(struct mesh_server *server, struct str_view packed,
+                                      uint64_t received_ms)
 {
     struct mesh_request *request = calloc(1, sizeof(*request));
 
@@ -95,7 +96,7 @@ static void end_late(struct mesh_request *request)
 
 static void answer(struct mesh_request *request, const struct err *err, const ProtobufCMessage *reply)
 {
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     if (request->slot == NULL) {
         end_late(request);
@@ -107,8 +108,8 @@ static void answer(struct mesh_request *request, const struct err *err, const Pr
     if (body.is_full) {
         struct err too_large = { 0 };
 
-        err_set(&too_large, ERR_INTERNAL, "%s: the reply is over the limit of %zu bytes", mesh_request_method(request),
-                request->server->message_max_bytes);
+        err_set(&too_large, ERR_INTERNAL, "%s: the reply is over the limit of %zu bytes",
+                mesh_request_method(request), request->server->message_max_bytes);
         buf_clear(&body);
         mesh_server_answer(request, &too_large, (struct str_view){ NULL, 0 });
     } else {
@@ -168,8 +169,9 @@ const char *mesh_request_method(const struct mesh_request *request)
 struct arena *mesh_request_arena(struct mesh_request *request)
 {
     if (request->arena == NULL)
-        request->arena = arena_new((request->server != NULL ? request->server->message_max_bytes
-                                                            : MESH_DEFAULT_MESSAGE_BYTES) * HANDLER_ARENA_FACTOR);
+        request->arena = arena_new(
+            (request->server != NULL ? request->server->message_max_bytes : MESH_DEFAULT_MESSAGE_BYTES) *
+            HANDLER_ARENA_FACTOR);
     return request->arena;
 }
 

@@ -33,7 +33,7 @@ static void reply(struct mesh_slot *slot, const char *method, const struct err *
 {
     struct mesh_server *server = slot->server;
     Guichet__V1__Reply message = GUICHET__V1__REPLY__INIT;
-    SCOPED_BUF packed;
+    SCOPED_BUF packed = { 0 };
 
     message.status = mesh_envelope_status(err->kind);
     message.message = (char *)err->text;
@@ -45,8 +45,8 @@ static void reply(struct mesh_slot *slot, const char *method, const struct err *
     if (packed.is_full) {
         struct err too_large = { 0 };
 
-        err_set(&too_large, ERR_INTERNAL, "%s: the reply of %zu bytes is over the limit of %zu", method, body.len,
-                server->message_max_bytes);
+        err_set(&too_large, ERR_INTERNAL, "%s: the reply of %zu bytes is over the limit of %zu", method,
+                body.len, server->message_max_bytes);
         reply(slot, method, &too_large, (struct str_view){ NULL, 0 }, timeout_ms);
         return;
     }
@@ -66,7 +66,7 @@ static void answer_ping(struct mesh_slot *slot)
     struct mesh_server *server = slot->server;
     Guichet__V1__PingReply ping = GUICHET__V1__PING_REPLY__INIT;
     const struct err none = { .kind = ERR_NONE };
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     ping.service = server->service;
     ping.is_draining = server->is_draining;
@@ -85,7 +85,8 @@ void mesh_server_answer(struct mesh_request *request, const struct err *err, str
     request->slot = NULL;
     server->running--;
     mesh_stats_set(MESH_STAT_REQUESTS_IN_FLIGHT, server->name, server->running);
-    reply(slot, mesh_request_method(request), err, body, server->is_closing ? FAREWELL_TIMEOUT_MS : REPLY_TIMEOUT_MS);
+    reply(slot, mesh_request_method(request), err, body,
+          server->is_closing ? FAREWELL_TIMEOUT_MS : REPLY_TIMEOUT_MS);
 }
 
 /* ---- a request comes in ---- */
@@ -100,8 +101,8 @@ static bool find_method(struct mesh_server *server, struct mesh_request *request
         const ProtobufCServiceDescriptor *descriptor = server->services[i]->descriptor;
         const ProtobufCMethodDescriptor *method;
 
-        if (strlen(descriptor->name) != (size_t)(slash - name)
-            || strncmp(descriptor->name, name, (size_t)(slash - name)) != 0)
+        if (strlen(descriptor->name) != (size_t)(slash - name) ||
+            strncmp(descriptor->name, name, (size_t)(slash - name)) != 0)
             continue;
         method = protobuf_c_service_descriptor_get_method_by_name(descriptor, slash + 1);
         if (method == NULL)
@@ -158,7 +159,8 @@ static void dispatch(struct mesh_slot *slot, struct mesh_request *request, const
 }
 
 /* Everything that can be wrong with a request, in the order of what it costs to find out. */
-static bool admit(struct mesh_request *request, ProtobufCMessage **ret_input, const char **ret_reason, struct err *err)
+static bool admit(struct mesh_request *request, ProtobufCMessage **ret_input, const char **ret_reason,
+                  struct err *err)
 {
     struct mesh_server *server = request->server;
 
@@ -216,7 +218,7 @@ static void on_wire(void *arg, const struct mesh_wire_result *result)
     struct mesh_slot *slot = arg;
 
     if (slot->is_replying || result->kind != ERR_NONE) {
-        slot->is_replying = false;   /* a reply that could not be sent is lost: its caller asks again */
+        slot->is_replying = false; /* a reply that could not be sent is lost: its caller asks again */
         mesh_wire_receive(slot->op);
         return;
     }
@@ -265,12 +267,13 @@ bool mesh_server_new(struct loop *loop, const struct mesh_server_options *option
     server->name = str_dup(str_view_of(options->name));
     server->service = str_dup(str_view_of(options->service != NULL ? options->service : ""));
     server->max_in_flight = options->max_in_flight != 0 ? options->max_in_flight : DEFAULT_MAX_IN_FLIGHT;
-    server->message_max_bytes = options->message_max_bytes != 0 ? options->message_max_bytes : MESH_DEFAULT_MESSAGE_BYTES;
+    server->message_max_bytes =
+        options->message_max_bytes != 0 ? options->message_max_bytes : MESH_DEFAULT_MESSAGE_BYTES;
     server->budget_factor = options->budget_factor != 0 ? options->budget_factor : MESH_DEFAULT_BUDGET_FACTOR;
     server->authorise = options->authorise;
     server->authorise_arg = options->authorise_arg;
-    if (!mesh_wire_open(loop, MESH_WIRE_REPLY, server->message_max_bytes, &server->wire, err)
-        || !mesh_wire_listen(server->wire, options->listen, &server->url, err)) {
+    if (!mesh_wire_open(loop, MESH_WIRE_REPLY, server->message_max_bytes, &server->wire, err) ||
+        !mesh_wire_listen(server->wire, options->listen, &server->url, err)) {
         mesh_server_free(&server);
         return err_at(err, "%s", options->name);
     }
@@ -281,7 +284,8 @@ bool mesh_server_new(struct loop *loop, const struct mesh_server_options *option
 
 void mesh_server_add(struct mesh_server *server, ProtobufCService *service)
 {
-    server->services = realloc(server->services, (server->service_count + 1) * sizeof(struct ProtobufCService *));
+    server->services =
+        realloc(server->services, (server->service_count + 1) * sizeof(struct ProtobufCService *));
     if (server->services == NULL)
         abort();
     server->services[server->service_count++] = service;

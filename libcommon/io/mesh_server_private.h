@@ -17,11 +17,11 @@ struct mesh_slot {
 };
 
 struct mesh_request {
-    struct mesh_server *server;      /* NULL: freed before the handler answered */
-    struct mesh_slot *slot;          /* NULL: answered already, the handler is late */
-    struct mesh_request *previous, *next;   /* the late ones */
-    struct arena *wire_arena;        /* envelope and input: capped by the size on the wire */
-    struct arena *arena;             /* the handler's: made when first asked for */
+    struct mesh_server *server;           /* NULL: freed before the handler answered */
+    struct mesh_slot *slot;               /* NULL: answered already, the handler is late */
+    struct mesh_request *previous, *next; /* the late ones */
+    struct arena *wire_arena;             /* envelope and input: capped by the size on the wire */
+    struct arena *arena;                  /* the handler's: made when first asked for */
     Guichet__V1__Request *envelope;
     ProtobufCService *service;
     unsigned method_index;
@@ -42,8 +42,8 @@ struct mesh_server {
     size_t service_count;
     struct mesh_slot *slots;
     uint32_t slot_count;
-    uint32_t running;                /* requests whose handler has not answered */
-    struct mesh_request *late;       /* answered DEADLINE by us; the handler still has them */
+    uint32_t running;          /* requests whose handler has not answered */
+    struct mesh_request *late; /* answered DEADLINE by us; the handler still has them */
     uint32_t late_count;
     bool is_draining;
     bool is_closing;
@@ -52,7 +52,8 @@ struct mesh_server {
 /* Sends the answer and takes the request off its slot. */
 void mesh_server_answer(struct mesh_request *request, const struct err *err, struct str_view body);
 
-struct mesh_request *mesh_request_new(struct mesh_server *server, struct str_view packed, uint64_t received_ms);
+struct mesh_request *mesh_request_new(struct mesh_server *server, struct str_view packed,
+                                      uint64_t received_ms);
 void mesh_request_free(struct mesh_request *request);
 /* A ProtobufCClosure: the handler's answer. */
 void mesh_request_on_answer(const ProtobufCMessage *reply, void *request);

@@ -42,9 +42,9 @@ struct mesh_wire_op {
     mesh_wire_done_fn *done;
     void *arg;
     uint64_t deadline_ms;
-    uint64_t ended_ms;           /* written by nng's thread before is_posted */
-    atomic_bool is_posted;       /* on_posted() is under way to the loop */
-    bool is_closed;              /* on_posted() only has to free it */
+    uint64_t ended_ms;     /* written by nng's thread before is_posted */
+    atomic_bool is_posted; /* on_posted() is under way to the loop */
+    bool is_closed;        /* on_posted() only has to free it */
 };
 
 struct mesh_wire {
@@ -59,6 +59,23 @@ struct mesh_wire {
     atomic_bool is_peer_posted;
     bool is_closed;
 };
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+/* 1.5.2 forgets an endpoint that is closed in the moment between connecting and being connected, with what
+ * hangs on it. Messages, which are ours to lose, are not covered by this. */
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:nng_dialer_create\nleak:nng_listener_create\n";
+}
+#endif
 
 static uint64_t now_ms(void)
 {
@@ -176,10 +193,17 @@ void mesh_wire_on_peer(struct mesh_wire *wire, mesh_wire_peer_fn *on_peer, void 
 /* ipc:// dies of one probe in 1.5.2 (#1518); TLS comes with its own settings one day. */
 static bool check_url(const char *url, struct err *err)
 {
+    const char *port;
+
     if (url == NULL || strncmp(url, "tcp://", 6) != 0)
-        return err_set(err, ERR_CONFIG, "mesh address '%s': only tcp://host:port is known", url != NULL ? url : "");
-    if (strrchr(url + 6, ':') == NULL)
+        return err_set(err, ERR_CONFIG, "mesh address '%s': only tcp://host:port is known",
+                       url != NULL ? url : "");
+    port = strrchr(url + 6, ':');
+    if (port == NULL)
         return err_set(err, ERR_CONFIG, "mesh address '%s' has no port", url);
+    if (port[1] == '\0' || strspn(port + 1, "0123456789") != strlen(port + 1) ||
+        strtoul(port + 1, NULL, 10) > 65535)
+        return err_set(err, ERR_CONFIG, "mesh address '%s': '%s' is no port", url, port + 1);
     return true;
 }
 
@@ -267,7 +291,7 @@ static void finish(struct mesh_wire_op *op, int status, nng_msg *message)
     else if (message != NULL)
         result.body = (struct str_view){ nng_msg_body(message), nng_msg_len(message) };
     op->state = OP_IDLE;
-    op->done(op->arg, &result);      /* may start the next thing, or close the wire: op is not ours any more */
+    op->done(op->arg, &result); /* may start the next thing, or close the wire: op is not ours any more */
     if (message != NULL)
         nng_msg_free(message);
 }
@@ -380,7 +404,7 @@ void mesh_wire_publish(struct mesh_wire *wire, struct str_view body)
     if (body.len > 0)
         memcpy(nng_msg_body(message), body.data, body.len);
     if (nng_sendmsg(wire->socket, message, NNG_FLAG_NONBLOCK) != 0)
-        nng_msg_free(message);       /* still ours then; a lost doorbell is no error */
+        nng_msg_free(message); /* still ours then; a lost doorbell is no error */
 }
 
 /* Stop waits until on_ended() has run, if it was to run: after it, is_posted is final. */

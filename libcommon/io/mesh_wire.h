@@ -18,10 +18,10 @@ struct mesh_wire_op;
 enum mesh_wire_kind { MESH_WIRE_REQUEST, MESH_WIRE_REPLY, MESH_WIRE_PUBLISH, MESH_WIRE_SUBSCRIBE };
 
 struct mesh_wire_result {
-    enum err_kind kind;          /* NONE; DEADLINE; UNAVAILABLE: the connection is gone; INTERNAL */
-    const char *text;            /* nng's words, when not NONE */
-    struct str_view body;        /* borrowed: valid inside done() only */
-    uint64_t ended_ms;           /* when nng ended it: a busy loop may see it much later */
+    enum err_kind kind;   /* NONE; DEADLINE; UNAVAILABLE: the connection is gone; INTERNAL */
+    const char *text;     /* nng's words, when not NONE */
+    struct str_view body; /* borrowed: valid inside done() only */
+    uint64_t ended_ms;    /* when nng ended it: a busy loop may see it much later */
 };
 
 typedef void mesh_wire_done_fn(void *arg, const struct mesh_wire_result *result);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 
 #define THREADS_MAX 8
-#define STACK_BYTES (1024 * 1024)    /* protobuf-c recurses: never less */
+#define STACK_BYTES (1024 * 1024) /* protobuf-c recurses: never less */
 
 struct job {
     worker_fn *work;
@@ -95,8 +95,8 @@ struct worker *worker_new(struct loop *loop, uint32_t threads, uint32_t queue_ma
 {
     struct worker *worker = calloc(1, sizeof(*worker));
 
-    if (worker == NULL || pthread_mutex_init(&worker->mutex, NULL) != 0
-        || pthread_cond_init(&worker->has_work, NULL) != 0)
+    if (worker == NULL || pthread_mutex_init(&worker->mutex, NULL) != 0 ||
+        pthread_cond_init(&worker->has_work, NULL) != 0)
         abort();
     worker->loop = loop;
     worker->last = &worker->first;

@@ -11,11 +11,11 @@
 
 struct worker;
 
-typedef void worker_fn(void *arg);                            /* on the worker's thread */
-typedef void worker_done_fn(void *arg, const struct err *err);/* on the loop; ERR_EXHAUSTED: was not run */
+typedef void worker_fn(void *arg);                             /* on the worker's thread */
+typedef void worker_done_fn(void *arg, const struct err *err); /* on the loop; ERR_EXHAUSTED: was not run */
 
 struct worker *worker_new(struct loop *loop, uint32_t threads, uint32_t queue_max);
-void worker_free(struct worker **worker);                     /* waits for what runs; the rest ends CANCELED */
+void worker_free(struct worker **worker); /* waits for what runs; the rest ends CANCELED */
 void worker_start(struct worker *worker, worker_fn *work, worker_done_fn *done, void *arg);
 
 #endif

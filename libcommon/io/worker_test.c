@@ -12,7 +12,11 @@
 
 #define WAIT_MS 10000
 
-struct gate { pthread_mutex_t mutex; pthread_cond_t opened; bool is_open; };
+struct gate {
+    pthread_mutex_t mutex;
+    pthread_cond_t opened;
+    bool is_open;
+};
 
 struct job {
     struct gate *gate;
@@ -109,7 +113,7 @@ static void past_the_queue_a_job_is_refused_not_run(void **state)
     for (size_t i = 0; i < COUNT_OF(jobs); i++) {
         jobs[i].gate = &gate;
         worker_start(worker, work, on_done, &jobs[i]);
-        assert_int_equal(jobs[i].done_count, 0);     /* never from inside start */
+        assert_int_equal(jobs[i].done_count, 0); /* never from inside start */
     }
     gate_open(&gate);
     wait_for(loop, jobs, COUNT_OF(jobs));
@@ -118,7 +122,7 @@ static void past_the_queue_a_job_is_refused_not_run(void **state)
         assert_true(jobs[i].is_worked == (jobs[i].kind == ERR_NONE));
         refused += jobs[i].kind == ERR_EXHAUSTED;
     }
-    assert_in_range(refused, 3, 4);                  /* one may have been taken by the thread in between */
+    assert_in_range(refused, 3, 4); /* one may have been taken by the thread in between */
     worker_free(&worker);
     loop_free(&loop);
 }
