@@ -4,7 +4,9 @@
  * The queue of each socket is bounded: past queue_max_bytes the client is closed with
  * 1013 (slow), never a message dropped silently. Pings go out each ping_interval_ms;
  * a peer that shows no sign of life for two of them is closed. on_close comes exactly
- * once, from the loop; after it the socket is gone. */
+ * once for every websocket_accept() that returned true, from the loop or from
+ * http_server_free(), with 1006 and without on_open when the client left before the
+ * upgrade; after it the socket is gone. */
 #ifndef GUICHET_IO_WEBSOCKET_H
 #define GUICHET_IO_WEBSOCKET_H
 
@@ -24,8 +26,8 @@ struct websocket_options {
     void *arg;
 };
 
-/* Checks the handshake headers and takes the exchange over; answers 400 or 426 by itself and
- * returns false when it is no WebSocket request. */
+/* Checks the handshake headers and takes the exchange over in any case: when it is no WebSocket request it
+ * answers 400 or 426 by itself and returns false; false also when the exchange's deadline has passed. */
 bool websocket_accept(struct loop *loop, struct http_exchange *exchange, const struct websocket_options *options);
 void websocket_send_text(struct websocket *socket, struct str_view text);   /* copied */
 size_t websocket_queued_bytes(const struct websocket *socket);
