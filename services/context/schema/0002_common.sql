@@ -1,0 +1,95 @@
+-- SPDX-License-Identifier: Apache-2.0
+-- 0002 common: ids, the counter, partitions, the customer's lock.
+--
+-- Locks are taken in one order by every function of this schema, so that no two can wait for each
+-- other: new identities (sorted by kind, scope, value), customers (by id), keys of events and of
+-- outbound messages (sorted), and last the tenant's counter. Conversations and threads need no order:
+-- their customer's lock covers them.
+
+-- RFC 9562 §5.7: 48 bits of milliseconds, the rest random.
+CREATE FUNCTION context.uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+    SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+        PLACING substring(int8send(floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+        FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
+$$;
+
+-- The smallest UUIDv7 of a moment.
+CREATE FUNCTION context.uuid7_at(p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex(floor(extract(epoch FROM p_at) * 1000)::bigint), 12, '0') || repeat('0', 20))::uuid
+$$;
+
+-- Takes that many numbers and locks the tenant's counter until commit. The bases are the numbers before.
+CREATE FUNCTION context.advance(p_tenant text, p_changes bigint, p_conversations bigint,
+    OUT change_base bigint, OUT conversation_base bigint) LANGUAGE sql VOLATILE AS $$
+    INSERT INTO context.counter AS c (tenant, change_sequence, conversation_number)
+    VALUES (p_tenant, p_changes, p_conversations)
+    ON CONFLICT (tenant) DO UPDATE SET
+        change_sequence = c.change_sequence + p_changes,
+        conversation_number = c.conversation_number + p_conversations
+    RETURNING c.change_sequence - p_changes, c.conversation_number - p_conversations
+$$;
+
+-- An error that the service passes on as it is; the hint is its kind.
+CREATE FUNCTION context.fail(p_kind text, p_text text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = 'P0001', MESSAGE = p_text, HINT = p_kind;
+END $$;
+
+-- Locks the conversation's customer, then gives the conversation as it stands under that lock.
+CREATE FUNCTION context.lock_conversation(p_tenant text, p_conversation uuid)
+RETURNS context.conversation LANGUAGE plpgsql AS $$
+DECLARE
+    v_conversation context.conversation;
+BEGIN
+    PERFORM FROM context.customer u
+    WHERE u.tenant = p_tenant AND u.id = (SELECT c.customer_id FROM context.conversation c
+                                          WHERE c.tenant = p_tenant AND c.id = p_conversation)
+    FOR NO KEY UPDATE;
+    SELECT * INTO v_conversation FROM context.conversation c WHERE c.tenant = p_tenant AND c.id = p_conversation;
+    IF NOT FOUND THEN
+        PERFORM context.fail('not_found', format('conversation %s: there is none', p_conversation));
+    END IF;
+    RETURN v_conversation;
+END $$;
+
+-- Makes one month of one table, unless it is there. Attached, not created in place: attaching lets
+-- readers and writers of the table go on. A month that the default partition already holds rows of stays
+-- there; a table that cannot be locked at once is left for the next call: nobody may wait behind us.
+CREATE FUNCTION context.make_partition(p_table text, p_month timestamptz) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    v_name text := p_table || to_char(p_month AT TIME ZONE 'UTC', '_YYYY_MM');
+    v_from uuid := context.uuid7_at(p_month);
+    v_to uuid := context.uuid7_at((p_month AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC');
+BEGIN
+    IF to_regclass(format('context.%I', v_name)) IS NOT NULL THEN
+        RETURN false;
+    END IF;
+    EXECUTE format('CREATE TABLE context.%I (LIKE context.%I INCLUDING DEFAULTS)', v_name, p_table);
+    EXECUTE format('ALTER TABLE context.%I ATTACH PARTITION context.%I FOR VALUES FROM (%L) TO (%L)',
+                   p_table, v_name, v_from, v_to);
+    RETURN true;
+EXCEPTION WHEN check_violation OR lock_not_available THEN
+    RETURN false;
+END $$;
+
+-- This month and that many more; gives how many tables it made.
+CREATE FUNCTION context.make_partitions(p_months_ahead integer) RETURNS integer LANGUAGE plpgsql
+SET lock_timeout = '2s' SET client_min_messages = warning AS $$
+DECLARE
+    v_month timestamptz;
+    v_table text;
+    v_made integer := 0;
+BEGIN
+    PERFORM pg_advisory_xact_lock(hashtext('context.make_partitions'));
+    FOR v_month IN
+        SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AT TIME ZONE 'UTC'
+        FROM generate_series(0, p_months_ahead) n
+    LOOP
+        FOREACH v_table IN ARRAY ARRAY['message', 'message_raw'] LOOP
+            v_made := v_made + context.make_partition(v_table, v_month)::integer;
+        END LOOP;
+    END LOOP;
+    RETURN v_made;
+END $$;
+
+SELECT context.make_partitions(3);
