@@ -91,7 +91,7 @@ struct id id_new(void)
     pthread_mutex_lock(&last.lock);
     if (ms > last.ms) {
         last.ms = ms;
-        last.high = pooled_random() >> (64 - RANDOM_HIGH_BITS + 1);    /* the top bit stays free to count into */
+        last.high = pooled_random() >> (64 - RANDOM_HIGH_BITS + 1);    /* the top bit is left to count into */
         last.low = pooled_random() & RANDOM_LOW_MASK;
     } else {
         count_up();

@@ -84,7 +84,8 @@ static bool read_unicode_escape(struct reader *reader)
     if (code >= 0xDC00 && code <= 0xDFFF)
         return fail(reader, start, "half of a surrogate pair");
     if (code >= 0xD800 && code <= 0xDBFF) {
-        if (peek(reader) != '\\' || reader->at + 1 >= reader->text.len || reader->text.data[reader->at + 1] != 'u')
+        if (peek(reader) != '\\' || reader->at + 1 >= reader->text.len
+            || reader->text.data[reader->at + 1] != 'u')
             return fail(reader, start, "half of a surrogate pair");
         reader->at += 2;
         if (!read_hex4(reader, &low))
@@ -289,7 +290,11 @@ static bool read_object(struct reader *reader, struct json_object **ret_value)
 
 static bool read_word(struct reader *reader, struct json_object **ret_value)
 {
-    static const struct { struct str_view word; struct json_object *(*make)(json_bool); json_bool value; } words[] = {
+    static const struct {
+        struct str_view word;
+        struct json_object *(*make)(json_bool);
+        json_bool value;
+    } words[] = {
         { { "null", 4 }, NULL, 0 },
         { { "true", 4 }, json_object_new_boolean, 1 },
         { { "false", 5 }, json_object_new_boolean, 0 },

@@ -19,7 +19,8 @@ static const struct { const char *label; struct str_view text; int offset; const
     { "exponent", JSON_TEXT("1E2"), -1, "100.0" },
     { "smallest integer", JSON_TEXT("-9223372036854775808"), -1, "-9223372036854775808" },
     { "largest unsigned", JSON_TEXT("18446744073709551615"), -1, "18446744073709551615" },
-    { "escapes", JSON_TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\""), -1, "\"\\\"\\\\/\\b\\f\\n\\r\\t\xC3\xA9\"" },
+    { "escapes", JSON_TEXT("\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e9\""), -1,
+      "\"\\\"\\\\/\\b\\f\\n\\r\\t\xC3\xA9\"" },
     { "surrogate pair", JSON_TEXT("\"\\uD83D\\uDC4D\""), -1, "\"\xF0\x9F\x91\x8D\"" },
     { "three bytes by escape", JSON_TEXT("\"\\u20AC\""), -1, "\"\xE2\x82\xAC\"" },
     { "depth 32", JSON_TEXT("[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]"), -1,
@@ -121,8 +122,8 @@ static void test_members(void **state)
     int64_t number = 7;
 
     (void)state;
-    assert_true(json_read(STR_LITERAL("{\"s\":\"x\",\"n\":12,\"z\":null,\"o\":{},\"big\":18446744073709551615}"),
-        &value, NULL));
+    assert_true(json_read(STR_LITERAL("{\"s\":\"x\",\"n\":12,\"z\":null,\"o\":{},"
+                                      "\"big\":18446744073709551615}"), &value, NULL));
     assert_string_equal(json_str(value, "s"), "x");
     assert_null(json_str(value, "n"));
     assert_null(json_str(value, "none"));

@@ -99,7 +99,8 @@ bool pb_unpack(struct str_view packed, const ProtobufCMessageDescriptor *descrip
     message = protobuf_c_message_unpack(descriptor, arena_protobuf(arena), packed.len,
         (const uint8_t *)packed.data);
     if (message == NULL)
-        return err_set(err, ERR_INVALID, "%s: malformed, or larger than its memory budget", descriptor->short_name);
+        return err_set(err, ERR_INVALID, "%s: malformed, or larger than its memory budget",
+            descriptor->short_name);
     *ret_message = message;
     return true;
 }

@@ -103,8 +103,8 @@ static bool check_size(struct checker *checker, const ProtobufCMessageDescriptor
 {
     if (len <= checker->limits->string_max_bytes)
         return true;
-    return err_set(checker->err, ERR_INVALID, "%s.%s: %zu bytes, over %zu", descriptor->short_name, field->name, len,
-        checker->limits->string_max_bytes);
+    return err_set(checker->err, ERR_INVALID, "%s.%s: %zu bytes, over %zu", descriptor->short_name,
+        field->name, len, checker->limits->string_max_bytes);
 }
 
 static bool check_bytes_field(struct checker *checker, const ProtobufCMessageDescriptor *descriptor,

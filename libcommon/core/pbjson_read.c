@@ -71,7 +71,8 @@ static void *alloc(struct reader *reader, const struct place *place, size_t size
     return data;
 }
 
-static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *descriptor, const char *name)
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *descriptor,
+    const char *name)
 {
     const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field_by_name(descriptor, name);
 
@@ -177,8 +178,9 @@ static bool read_members(struct reader *reader, struct json_object *json, const 
     at = json_object_iter_begin(json);
     end = json_object_iter_end(json);
     for (; !json_object_iter_equal(&at, &end); json_object_iter_next(&at)) {
-        if (!read_member(reader, json_object_iter_peek_name(&at), json_object_iter_peek_value(&at), place, seen,
-                message))
+        const char *name = json_object_iter_peek_name(&at);
+
+        if (!read_member(reader, name, json_object_iter_peek_value(&at), place, seen, message))
             return false;
     }
     return true;

@@ -136,8 +136,8 @@ static void append_value(struct buf *buf, const ProtobufCFieldDescriptor *field,
     }
 }
 
-static void append_array(struct buf *buf, const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
-    enum pbjson_style style)
+static void append_array(struct buf *buf, const ProtobufCMessage *message,
+    const ProtobufCFieldDescriptor *field, enum pbjson_style style)
 {
     const char *items = *(const char *const *)pb_at(message, field->offset);
     size_t count = pb_count(message, field), size = pb_element_size(field->type);
@@ -181,8 +181,8 @@ static bool is_written(const ProtobufCMessage *message, const ProtobufCFieldDesc
     return style == PBJSON_API || pb_is_oneof(field) || !is_default(field, value);
 }
 
-static void append_field(struct buf *buf, const ProtobufCMessage *message, const ProtobufCFieldDescriptor *field,
-    enum pbjson_style style)
+static void append_field(struct buf *buf, const ProtobufCMessage *message,
+    const ProtobufCFieldDescriptor *field, enum pbjson_style style)
 {
     buf_append_char(buf, '"');
     if (style == PBJSON_API)

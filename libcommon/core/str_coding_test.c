@@ -6,8 +6,8 @@
 #define KEPT "kept:"
 
 /* Runs a decoder behind a text that must stay, on failure too. */
-static void check_decode(const char *label, bool (*decode)(struct str_view, struct buf *), struct str_view text,
-    bool ok, struct str_view expected)
+static void check_decode(const char *label, bool (*decode)(struct str_view, struct buf *),
+    struct str_view text, bool ok, struct str_view expected)
 {
     SCOPED_BUF buf;
 
@@ -20,7 +20,14 @@ static void check_decode(const char *label, bool (*decode)(struct str_view, stru
         CHECK_CASE(label, memcmp(buf.data + strlen(KEPT), expected.data, expected.len) == 0);
 }
 
-static const struct { const char *label; struct str_view text; bool ok; struct str_view bytes; } hex_cases[] = {
+struct decode_case {
+    const char *label;
+    struct str_view text;
+    bool ok;
+    struct str_view bytes;
+};
+
+static const struct decode_case hex_cases[] = {
     { "empty", { "", 0 }, true, { "", 0 } },
     { "lower", { "00ff7f", 6 }, true, { "\x00\xFF\x7F", 3 } },
     { "upper", { "00FF7F", 6 }, true, { "\x00\xFF\x7F", 3 } },
@@ -86,10 +93,11 @@ static void test_base64_wrong(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(base64_wrong); i++)
-        check_decode(base64_wrong[i].label, base64_decode, str_view_of(base64_wrong[i].text), false, STR_LITERAL(""));
+        check_decode(base64_wrong[i].label, base64_decode, str_view_of(base64_wrong[i].text), false,
+            STR_LITERAL(""));
 }
 
-static const struct { const char *label; struct str_view text; bool ok; struct str_view value; } form_cases[] = {
+static const struct decode_case form_cases[] = {
     { "plain", { "abc", 3 }, true, { "abc", 3 } },
     { "plus is a blank", { "a+b", 3 }, true, { "a b", 3 } },
     { "escaped plus", { "%2B33", 5 }, true, { "+33", 3 } },
@@ -106,7 +114,8 @@ static void test_form_decode(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(form_cases); i++)
-        check_decode(form_cases[i].label, form_decode, form_cases[i].text, form_cases[i].ok, form_cases[i].value);
+        check_decode(form_cases[i].label, form_decode, form_cases[i].text, form_cases[i].ok,
+            form_cases[i].bytes);
     buf_init(&small, 2);
     assert_false(form_decode(STR_LITERAL("abc"), &small));
     assert_string_equal(buf_text(&small), "");

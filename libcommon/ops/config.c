@@ -41,16 +41,17 @@ struct table {
 static bool read_table(struct reading *reading, yaml_node_t *node, struct table *table);
 
 /* Puts "file:line: key 'path.name'" in front of what err says already. */
-static bool fail_at(struct reading *reading, const yaml_node_t *node, const struct table *table, struct str_view name)
+static bool fail_at(struct reading *reading, const yaml_node_t *node, const struct table *table,
+    struct str_view name)
 {
     int shown = (int)utf8_cut(name, SHOWN_MAX);
 
     reading->err->kind = ERR_CONFIG;
     if (node == NULL)
-        return err_at(reading->err, "%s: key '%s%.*s'", reading->name == NULL ? reading->service : reading->name,
-            table->path, shown, name.data);
-    return err_at(reading->err, "%s:%zu: key '%s%.*s'", reading->name, config_yaml_line(node), table->path, shown,
-        name.data);
+        return err_at(reading->err, "%s: key '%s%.*s'",
+            reading->name == NULL ? reading->service : reading->name, table->path, shown, name.data);
+    return err_at(reading->err, "%s:%zu: key '%s%.*s'", reading->name, config_yaml_line(node), table->path,
+        shown, name.data);
 }
 
 static const struct config_key *nearest_key(const struct config_key *keys, struct str_view name)
@@ -219,14 +220,9 @@ static bool read_table(struct reading *reading, yaml_node_t *node, struct table 
     return apply_fallbacks(reading, node, table);
 }
 
-static void append_upper(struct buf *buf, const char *text)
-{
-    for (; *text != '\0'; text++)
-        buf_append_char(buf, *text == '-' ? '_' : *text >= 'a' && *text <= 'z' ? *text - 32 : *text);
-}
-
 /* The key an environment variable means: GUICHET_ROUTING_POLL_MS is poll_ms of routing. */
-static bool read_variable(struct reading *reading, const char *prefix, const char *variable, struct table *table)
+static bool read_variable(struct reading *reading, const char *prefix, const char *variable,
+    struct table *table)
 {
     const char *equals = strchr(variable, '=');
     int variable_len = (int)(equals - variable);
@@ -248,7 +244,7 @@ static bool read_variable(struct reading *reading, const char *prefix, const cha
     if (nearest == NULL)
         return err_set(reading->err, ERR_CONFIG, "environment: %.*s: unknown", variable_len, variable);
     buf_clear(&lower);
-    append_upper(&lower, nearest->name);
+    config_append_upper(&lower, nearest->name);
     return err_set(reading->err, ERR_CONFIG, "environment: %.*s: unknown; did you mean %s%s?", variable_len,
         variable, prefix, buf_text(&lower));
 }
@@ -259,7 +255,7 @@ static bool read_environment(struct reading *reading, struct table *table)
 
     buf_init(&prefix, 128);
     buf_append_text(&prefix, "GUICHET_");
-    append_upper(&prefix, reading->service);
+    config_append_upper(&prefix, reading->service);
     buf_append_char(&prefix, '_');
     for (char **at = environ; *at != NULL; at++) {
         if (strncmp(*at, buf_text(&prefix), prefix.len) == 0 && strchr(*at, '=') != NULL
@@ -280,8 +276,8 @@ static bool read_all(struct reading *reading, const struct config_key *keys, voi
     return false;
 }
 
-bool config_read_text(const char *service, const char *name, struct str_view text, const struct config_key *keys,
-    void *config, struct err *err)
+bool config_read_text(const char *service, const char *name, struct str_view text,
+    const struct config_key *keys, void *config, struct err *err)
 {
     struct err local = { 0 };
     yaml_document_t document;

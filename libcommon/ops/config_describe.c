@@ -58,20 +58,13 @@ static void describe_table(const char *path, const struct config_key *keys, stru
     }
 }
 
-static void append_prefix(const char *service, struct buf *buf)
-{
-    buf_append_text(buf, "GUICHET_");
-    for (; *service != '\0'; service++)
-        buf_append_char(buf, *service == '-' ? '_' : *service >= 'a' && *service <= 'z' ? *service - 32 : *service);
-    buf_append_char(buf, '_');
-}
-
 void config_describe(const char *service, const struct config_key *keys, struct buf *buf)
 {
     describe_table("", keys, buf);
-    buf_append_text(buf, "\nEach key of the first table but lists of mappings can be given by the environment as `");
-    append_prefix(service, buf);
-    buf_append_text(buf, "<KEY>` (upper case). Secrets are written `file:/path` or `env:NAME`.\n");
+    buf_append_text(buf,
+        "\nEach key of the first table but lists of mappings can be given by the environment as `GUICHET_");
+    config_append_upper(buf, service);
+    buf_append_text(buf, "_<KEY>` (upper case). Secrets are written `file:/path` or `env:NAME`.\n");
 }
 
 static void print_table(const char *path, const struct config_key *keys, const void *config, struct buf *buf)

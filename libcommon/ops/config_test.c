@@ -35,16 +35,20 @@ static const struct config_key tenant_keys[] = {
 };
 
 static const struct config_key keys[] = {
-    { CONFIG_AT(test_config, listen), .type = CONFIG_STR, .flags = CONFIG_REQUIRED, .max = 30, .help = "Where." },
+    { CONFIG_AT(test_config, listen), .type = CONFIG_STR, .flags = CONFIG_REQUIRED, .max = 30,
+      .help = "Where." },
     { CONFIG_AT(test_config, note), .type = CONFIG_STR, .help = "Free text." },
-    { CONFIG_AT(test_config, password), .type = CONFIG_STR, .flags = CONFIG_SECRET, .min = 3, .help = "Secret." },
-    { CONFIG_AT(test_config, workers), .type = CONFIG_U32, .fallback = "2", .min = 1, .max = 16, .help = "Threads." },
-    { CONFIG_AT(test_config, poll_ms), .type = CONFIG_MS, .flags = CONFIG_RELOADABLE, .fallback = "2s", .min = 100,
-      .max = 3600000, .help = "Fall-back poll." },
+    { CONFIG_AT(test_config, password), .type = CONFIG_STR, .flags = CONFIG_SECRET, .min = 3,
+      .help = "Secret." },
+    { CONFIG_AT(test_config, workers), .type = CONFIG_U32, .fallback = "2", .min = 1, .max = 16,
+      .help = "Threads." },
+    { CONFIG_AT(test_config, poll_ms), .type = CONFIG_MS, .flags = CONFIG_RELOADABLE, .fallback = "2s",
+      .min = 100, .max = 3600000, .help = "Fall-back poll." },
     { CONFIG_AT(test_config, body_max_bytes), .type = CONFIG_BYTES, .fallback = "64KiB", .max = 1048576,
       .help = "Largest body." },
     { CONFIG_AT(test_config, is_demo), .type = CONFIG_BOOL, .fallback = "false", .help = "Demo." },
-    { CONFIG_AT(test_config, hosts), .type = CONFIG_STR_LIST, .fallback = "localhost, example.org", .help = "Hosts." },
+    { CONFIG_AT(test_config, hosts), .type = CONFIG_STR_LIST, .fallback = "localhost, example.org",
+      .help = "Hosts." },
     { CONFIG_AT(test_config, token_keys), .type = CONFIG_STR_LIST, .flags = CONFIG_SECRET, .max = 2,
       .help = "Keys of tokens." },
     { CONFIG_AT(test_config, tenants), .type = CONFIG_LIST, .item = tenant_keys,
@@ -110,7 +114,8 @@ static void test_all_given(void **state)
     snprintf(text, sizeof(text),
         "# all of it\nlisten: \"[::1]:80\"\nnote: 'true'\npassword: file:%s\nworkers: 16\npoll_ms: 1h\n"
         "body_max_bytes: 1MiB\nis_demo: true\nhosts: [a, 'b,c']\ntoken_keys:\n  - env:TEST_SECRET\n"
-        "tenants:\n  - name: demo\n    queues:\n      - name: support\n        accounts: [sms-demo]\n      - {name: sales, size: 3}\n"
+        "tenants:\n  - name: demo\n    queues:\n      - name: support\n        accounts: [sms-demo]\n"
+        "      - {name: sales, size: 3}\n"
         "  - name: other\n    queues: [{name: all}]\n", secret_path);
     if (!read_text(text, &config, &err))
         fail_msg("%s", err.text);
@@ -151,27 +156,33 @@ static const struct { const char *label, *text, *error; } wrong[] = {
     { "no value", "listen:\n", "x.yaml:1: key 'listen': has no value" },
     { "null", "listen: null\n", "x.yaml:1: key 'listen': has no value" },
     { "list for a text", "listen: [a]\n", "x.yaml:1: key 'listen': expected a single value, found a list" },
-    { "mapping for a number", "workers: {a: 1}\n", "x.yaml:1: key 'workers': expected a single value, found a mapping" },
+    { "mapping for a number", "workers: {a: 1}\n",
+      "x.yaml:1: key 'workers': expected a single value, found a mapping" },
     { "text for a list", "hosts: a\n", "x.yaml:1: key 'hosts': expected a list of texts" },
     { "mapping in a list of texts", "hosts:\n  - a\n  - b: c\n",
       "x.yaml:3: key 'hosts': expected a single value, found a mapping" },
     { "text for a list of mappings", "tenants: a\n", "x.yaml:1: key 'tenants': expected a list of mappings" },
-    { "text in a list of mappings", "tenants: [a]\n", "x.yaml:1: expected 'key: value' lines for tenants[0]." },
+    { "text in a list of mappings", "tenants: [a]\n",
+      "x.yaml:1: expected 'key: value' lines for tenants[0]." },
     { "a list on top", "- a\n", "x.yaml:1: expected 'key: value' lines" },
     { "too long", "listen: 1234567890123456789012345678901\n",
       "x.yaml:1: key 'listen': has a length above the most, 30" },
-    { "no number", "workers: many\n", "x.yaml:1: key 'workers': 'many' is not a number from 0 to 4294967295" },
+    { "no number", "workers: many\n",
+      "x.yaml:1: key 'workers': 'many' is not a number from 0 to 4294967295" },
     { "negative", "workers: -1\n", "x.yaml:1: key 'workers': '-1' is not a number from 0 to 4294967295" },
     { "beyond 32 bits", "workers: 4294967296\n",
       "x.yaml:1: key 'workers': '4294967296' is not a number from 0 to 4294967295" },
-    { "a size for a number", "workers: 1KiB\n", "x.yaml:1: key 'workers': '1KiB' is not a number from 0 to 4294967295" },
+    { "a size for a number", "workers: 1KiB\n",
+      "x.yaml:1: key 'workers': '1KiB' is not a number from 0 to 4294967295" },
     { "too small", "workers: 0\n", "x.yaml:1: key 'workers': '0': is below the least, 1" },
     { "too large", "workers: 17\n", "x.yaml:1: key 'workers': '17': is above the most, 16" },
-    { "duration without unit", "poll_ms: 25\n", "x.yaml:1: key 'poll_ms': '25' has no unit: ms, s, m, h or d" },
+    { "duration without unit", "poll_ms: 25\n",
+      "x.yaml:1: key 'poll_ms': '25' has no unit: ms, s, m, h or d" },
     { "duration too long", "poll_ms: 2h\n", "x.yaml:1: key 'poll_ms': '2h': is above the most, 1h" },
     { "size with a blank", "body_max_bytes: 1 KiB\n",
       "x.yaml:1: key 'body_max_bytes': '1 KiB' is not a size such as 65536, 64KiB or 1MiB" },
-    { "size too large", "body_max_bytes: 2MiB\n", "x.yaml:1: key 'body_max_bytes': '2MiB': is above the most, 1MiB" },
+    { "size too large", "body_max_bytes: 2MiB\n",
+      "x.yaml:1: key 'body_max_bytes': '2MiB': is above the most, 1MiB" },
     { "yes is not true", "is_demo: yes\n", "x.yaml:1: key 'is_demo': 'yes' is not true or false" },
     { "literal secret", "password: hunter2\n",
       "x.yaml:1: key 'password': a secret is written file:/path or env:NAME, never itself" },
@@ -182,7 +193,8 @@ static const struct { const char *label, *text, *error; } wrong[] = {
     { "secret variable missing", "password: env:NOT_SET_ANYWHERE\n",
       "x.yaml:1: key 'password': environment variable 'NOT_SET_ANYWHERE' is not set" },
     { "secret empty", "password: file:/dev/null\n", "x.yaml:1: key 'password': the secret is empty" },
-    { "secret endless", "password: file:/dev/zero\n", "x.yaml:1: key 'password': secret file '/dev/zero' is over 64 KiB" },
+    { "secret endless", "password: file:/dev/zero\n",
+      "x.yaml:1: key 'password': secret file '/dev/zero' is over 64 KiB" },
     { "too many", "token_keys: [env:TEST_SECRET, env:TEST_SECRET, env:TEST_SECRET]\n",
       "x.yaml:1: key 'token_keys': has a number of items above the most, 2" },
     { "anchor", "listen: &x a\n", "x.yaml:1: anchors are not used in configuration files" },
@@ -306,7 +318,8 @@ static void test_describe(void **state)
     assert_non_null(strstr(buf_text(&text),
         "| `poll_ms` | duration | `2s` | from 100ms to 1h | Fall-back poll. Read again on SIGHUP. |\n"));
     assert_non_null(strstr(buf_text(&text), "| `password` | secret |  | from 3 bytes | Secret. |\n"));
-    assert_non_null(strstr(buf_text(&text), "| `token_keys` | list of secrets |  | up to 2 items | Keys of tokens. |\n"));
+    assert_non_null(strstr(buf_text(&text),
+        "| `token_keys` | list of secrets |  | up to 2 items | Keys of tokens. |\n"));
     assert_non_null(strstr(buf_text(&text), "\nEach of `tenants`:\n\n| key |"));
     assert_non_null(strstr(buf_text(&text), "\nEach of `tenants[].queues`:\n\n| key |"));
     assert_non_null(strstr(buf_text(&text), "`GUICHET_ROUT_ING_<KEY>`"));

@@ -34,6 +34,12 @@ const char *config_type_name(const struct config_key *key)
     return type_names[key->type];
 }
 
+void config_append_upper(struct buf *buf, const char *text)
+{
+    for (; *text != '\0'; text++)
+        buf_append_char(buf, *text == '-' ? '_' : *text >= 'a' && *text <= 'z' ? (char)(*text - 32) : *text);
+}
+
 void config_value_print_limit(const struct config_key *key, int64_t limit, struct buf *buf)
 {
     char text[32];
@@ -126,8 +132,8 @@ static bool set_number(const struct config_key *key, struct str_view text, uint3
             return false;
         }
     } else if (!parse_number(key, text, &value)) {
-        return err_set(err, ERR_CONFIG, "'%.*s' is not %s", shown, text.data,
-            key->type == CONFIG_BYTES ? "a size such as 65536, 64KiB or 1MiB" : "a number from 0 to 4294967295");
+        return err_set(err, ERR_CONFIG, "'%.*s' is not a %s", shown, text.data,
+            key->type == CONFIG_BYTES ? "size such as 65536, 64KiB or 1MiB" : "number from 0 to 4294967295");
     }
     if (!check_limits(key, value, "is ", err))
         return err_at(err, "'%.*s'", shown, text.data);
@@ -140,7 +146,8 @@ static bool set_bool(struct str_view text, bool *field, struct err *err)
     bool is_true = str_equal(text, STR_LITERAL("true"));
 
     if (!is_true && !str_equal(text, STR_LITERAL("false")))
-        return err_set(err, ERR_CONFIG, "'%.*s' is not true or false", (int)utf8_cut(text, SHOWN_MAX), text.data);
+        return err_set(err, ERR_CONFIG, "'%.*s' is not true or false", (int)utf8_cut(text, SHOWN_MAX),
+            text.data);
     *field = is_true;
     return true;
 }

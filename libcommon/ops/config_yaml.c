@@ -57,7 +57,8 @@ static bool check_events(const char *name, struct str_view text, struct err *err
             ok = err_set(err, ERR_CONFIG, "%s:%zu: %s are not used in configuration files", name,
                 event.start_mark.line + 1, forbidden);
         else if (documents > 1)
-            ok = err_set(err, ERR_CONFIG, "%s:%zu: a second document begins", name, event.start_mark.line + 1);
+            ok = err_set(err, ERR_CONFIG, "%s:%zu: a second document begins", name,
+                event.start_mark.line + 1);
         yaml_event_delete(&event);
     }
     yaml_parser_delete(&parser);

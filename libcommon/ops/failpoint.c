@@ -28,7 +28,8 @@ static const struct failpoint_info {
     { "routing_after_record_before_reply", "context has recorded, the connector has no answer" },
     { "routing_before_apply", "changes are read from the feed and not applied" },
     { "routing_after_apply_before_doorbell", "changes are applied, nobody was woken" },
-    { "routing_after_store_outbound_before_reply", "the agent's message is stored, the gateway has no answer" },
+    { "routing_after_store_outbound_before_reply",
+      "the agent's message is stored, the gateway has no answer" },
     { "routing_after_lease_before_reply", "jobs are leased, the connector has not received them" },
     { "routing_after_start_before_reply", "a delivery is marked as sending, the connector may not send yet" },
     { "routing_after_report_before_reply", "an outcome is stored, the connector has no answer" },
@@ -126,7 +127,8 @@ static bool arm(struct str_view spec, struct err *err)
     size_t index = 0;
 
     if (!str_next(&spec, ':', &name) || !find(name, &index))
-        return err_set(err, ERR_CONFIG, "GUICHET_FAILPOINT: '%.*s' is not a failpoint; --failpoints lists them",
+        return err_set(err, ERR_CONFIG,
+            "GUICHET_FAILPOINT: '%.*s' is not a failpoint; --failpoints lists them",
             (int)name.len, name.data);
     if (!parse_action(spec, &point))
         return err_set(err, ERR_CONFIG,

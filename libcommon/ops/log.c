@@ -166,7 +166,8 @@ void log_hash(struct str_view text, char ret_text[LOG_HASH_BYTES])
     unsigned int digest_len = 0;
 
     pthread_once(&hash_once, make_hash_key);
-    HMAC(EVP_sha256(), hash_key, sizeof(hash_key), (const unsigned char *)text.data, text.len, digest, &digest_len);
+    HMAC(EVP_sha256(), hash_key, sizeof(hash_key), (const unsigned char *)text.data, text.len, digest,
+        &digest_len);
     for (size_t i = 0; i < (LOG_HASH_BYTES - 1) / 2; i++)
         snprintf(ret_text + 2 * i, 3, "%02x", digest[i]);
 }

@@ -117,8 +117,8 @@ static void print_histogram(struct buf *buf, const char *name, const struct stat
     buf_printf(buf, "\n" PREFIX "%s_count %" PRIu64 "\n", name, count);
 }
 
-static void print_series(struct buf *buf, const struct stat_info *info, const char *label_value, uint64_t count,
-    double gauge)
+static void print_series(struct buf *buf, const struct stat_info *info, const char *label_value,
+    uint64_t count, double gauge)
 {
     buf_printf(buf, PREFIX "%s", info->name);
     if (info->label != NULL) {

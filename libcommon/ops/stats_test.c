@@ -141,7 +141,7 @@ static void test_labels_are_capped(void **state)
     assert_int_equal(stats_value(a, REFUSED), 1000);
     stats_print(&page);
     assert_int_equal(count_of(buf_text(&page), "guichet_refused_total{"), STATS_LABELS_MAX);
-    assert_int_equal(count_of(buf_text(&page), "reason=\"other\"} 1937\n"), 1);    /* 2000 without the 63 first */
+    assert_int_equal(count_of(buf_text(&page), "reason=\"other\"} 1937\n"), 1);    /* 2000 less 63 */
     stats_free(&a);
     stats_free(&b);
 }

@@ -8,6 +8,7 @@ import { files } from './sources.mjs'
 // Modules that hold a small family of names.
 const families = {
   'libcommon/core/str': ['str', 'buf', 'utf8', 'hex', 'base64', 'base64url', 'form', 'url'],
+  'libcommon/core/str_coding': ['hex', 'base64', 'base64url', 'form', 'url'],
   'libcommon/core/buf': ['buf'],
   'libcommon/core/pb': ['pb'],
   'libcommon/core/id': ['id', 'random'],
