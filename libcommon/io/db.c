@@ -271,6 +271,12 @@ void db_pool_enqueue(struct db_pool *pool, struct db_work *work, bool is_first)
     pool->queued_count++;
 }
 
+void db_pool_forget_prepared(struct db_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->options.connections; i++)
+        pool->conns[i]->is_stale = true;
+}
+
 void db_pool_forget(struct db_work *work)
 {
     struct db_pool *pool = work->pool;

@@ -21,6 +21,7 @@ enum db_conn_state {
 enum db_step_kind {
     DB_STEP_SETTINGS,
     DB_STEP_LISTEN,
+    DB_STEP_DEALLOCATE,
     DB_STEP_PREPARE,
     DB_STEP_BEGIN,
     DB_STEP_STATEMENT,
@@ -63,6 +64,7 @@ struct db_conn {
     bool is_in_transaction; /* BEGIN was answered, COMMIT was not */
     const char **prepared;  /* names; they live as long as the statements */
     size_t prepared_count, prepared_size;
+    bool is_stale; /* what is prepared is out of date */
     struct err setup_err;
 
     bool is_in_callback; /* the poll's callback is on the stack … */

@@ -98,10 +98,15 @@ bool db_error_is_passing(const char *sqlstate)
     return strcmp(sqlstate, "40001") == 0 || strcmp(sqlstate, "40P01") == 0;
 }
 
-/* 0A000 "cached plan must not change result type": a migration went by; 26000: somebody discarded it. */
-bool db_error_is_stale(const char *sqlstate)
+/* "cached plan must not change result type" after a migration has no SQLSTATE of its own (0A000 is much else) and
+ * its text is translated; so by the place in the server's source. 26000: somebody discarded it. */
+bool db_error_is_stale(const PGresult *result)
 {
-    return strcmp(sqlstate, "0A000") == 0 || strcmp(sqlstate, "26000") == 0;
+    const char *sqlstate = field(result, PG_DIAG_SQLSTATE);
+
+    return strcmp(sqlstate, "26000") == 0 ||
+           (strcmp(sqlstate, "0A000") == 0 &&
+            strcmp(field(result, PG_DIAG_SOURCE_FUNCTION), "RevalidateCachedQuery") == 0);
 }
 
 bool db_error_check_durable(const char *fsync, const char *full_page_writes, struct err *err)

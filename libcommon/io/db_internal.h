@@ -104,6 +104,7 @@ struct db_work {
     struct err err;
     char sqlstate[DB_SQLSTATE_BYTES];
     size_t failed_index;
+    bool is_stale; /* failed because what was prepared is out of date */
 };
 
 void db_work_end(struct db_work *work);    /* its pipeline is over: try again, or done() */
@@ -115,6 +116,7 @@ void db_work_free(struct db_work **work);
 void db_pool_kick(struct db_pool *pool);
 void db_pool_enqueue(struct db_pool *pool, struct db_work *work, bool is_first);
 bool db_pool_is_live(const struct db_pool *pool);      /* at least one connection is up */
+void db_pool_forget_prepared(struct db_pool *pool);    /* each connection, before its next work */
 void db_pool_forget(struct db_work *work);             /* takes it out of the pool's lists */
 void db_listener_detach(struct db_listener *listener); /* the db is going */
 
@@ -122,7 +124,7 @@ void db_listener_detach(struct db_listener *listener); /* the db is going */
 void db_error_of(const PGresult *result, const char *place, struct err *err,
                  char ret_sqlstate[DB_SQLSTATE_BYTES]);
 bool db_error_is_passing(const char *sqlstate);           /* 40001, 40P01: the same again may succeed */
-bool db_error_is_stale(const char *sqlstate);             /* the prepared statement is out of date */
+bool db_error_is_stale(const PGresult *result);           /* a prepared statement is out of date */
 void db_error_of_conn(const PGconn *pg, struct err *err); /* UNAVAILABLE, the text on one line */
 /* ERR_CONFIG, by name, when a setting that durability needs is off. */
 bool db_error_check_durable(const char *fsync, const char *full_page_writes, struct err *err);

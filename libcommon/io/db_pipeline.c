@@ -42,6 +42,7 @@ void db_pipeline_reset(struct db_conn *conn)
     conn->step_count = conn->step_next = 0;
     conn->prepared_count = 0;
     conn->is_in_transaction = false;
+    conn->is_stale = false;
 }
 
 static bool send_command(struct db_conn *conn, enum db_step_kind kind, const char *sql)
@@ -118,6 +119,13 @@ static bool is_first_use(const struct db_work *work, size_t index)
     return true;
 }
 
+static bool send_deallocate(struct db_conn *conn)
+{
+    conn->is_stale = false;
+    conn->prepared_count = 0;
+    return send_command(conn, DB_STEP_DEALLOCATE, "DEALLOCATE ALL");
+}
+
 static bool send_prepares(struct db_conn *conn, const struct db_work *work)
 {
     for (size_t i = 0; i < work->query_count; i++) {
@@ -148,6 +156,8 @@ bool db_pipeline_send_work(struct db_conn *conn, struct db_work *work)
 {
     bool is_transaction = work->query_count > 1;
 
+    if (conn->is_stale && !send_deallocate(conn))
+        return false;
     if (!send_prepares(conn, work))
         return false;
     if (is_transaction && !send_command(conn, DB_STEP_BEGIN, "BEGIN"))

@@ -72,6 +72,7 @@ void db_work_fail(struct db_work *work, const PGresult *result, size_t index)
     db_error_of(result, index < work->query_count ? work->queries[index].statement->name : NULL, &work->err,
                 work->sqlstate);
     work->failed_index = index;
+    work->is_stale = db_error_is_stale(result);
 }
 
 static struct db_query *add_query(struct db_work *work)
@@ -125,9 +126,8 @@ static void on_pause_over(void *arg)
 
 static bool is_worth_another(const struct db_work *work)
 {
-    if (db_error_is_stale(work->sqlstate))
-        return work->attempts < 1;
-    return db_error_is_passing(work->sqlstate) && work->attempts < ATTEMPTS_MAX;
+    return work->err.kind != ERR_NONE && work->attempts < ATTEMPTS_MAX &&
+           (work->is_stale || db_error_is_passing(work->sqlstate));
 }
 
 /* 40001 and 40P01 mean that nothing was done; the full jitter parts those who met. */
@@ -141,6 +141,7 @@ static void try_again(struct db_work *work)
     work->err = (struct err){ 0 };
     work->sqlstate[0] = '\0';
     work->failed_index = SIZE_MAX;
+    work->is_stale = false;
     work->state = DB_WORK_PAUSED;
     if (work->pause == NULL)
         work->pause = loop_timer_new(work->pool->db->loop, on_pause_over, work);
@@ -150,17 +151,13 @@ static void try_again(struct db_work *work)
 
 void db_work_end(struct db_work *work)
 {
-    struct db_conn *conn = work->conn;
-    struct err err = work->err;
-
     work->conn = NULL;
-    if (err.kind != ERR_NONE && is_worth_another(work)) {
-        if (db_error_is_stale(work->sqlstate) && db_conn_is_live(conn))
-            db_conn_drop(conn, &err); /* a new session prepares anew */
+    if (work->is_stale)
+        db_pool_forget_prepared(work->pool);
+    if (is_worth_another(work))
         try_again(work);
-        return;
-    }
-    db_work_finish(work);
+    else
+        db_work_finish(work);
 }
 
 void db_work_finish(struct db_work *work)
