@@ -23,6 +23,10 @@ struct http_server;
 struct http_exchange;
 
 typedef void http_handler_fn(void *arg, struct http_exchange *exchange);
+/* Writes the body of an answer that the server gives by itself (400, 408, 413, 429, 503) as problem details of the
+ * service's own; may set headers. Must not answer the exchange. */
+typedef void http_problem_fn(void *arg, struct http_exchange *exchange, int status, const char *detail,
+                             struct buf *ret_body);
 
 struct http_server_options {
     const char *name;                  /* for metrics: "webhooks", "api", "ops" */
@@ -36,6 +40,7 @@ struct http_server_options {
     uint32_t answer_timeout_ms;        /* handler; 0: 10 s */
     bool allow_upgrade;
     http_handler_fn *handler;
+    http_problem_fn *problem;          /* NULL: type, title, status and detail */
     void *arg;
 };
 

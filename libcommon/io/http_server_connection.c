@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-enum { RAW_ANSWER_BYTES = 1024 };
+enum { RAW_ANSWER_BYTES = 4096 };
 
 static void line_remove(struct http_connection *connection)
 {
@@ -122,11 +122,12 @@ void http_connection_completed(void *cls, struct MHD_Connection *mhd, void **con
 /* Refuses while the body is still coming. */
 static enum MHD_Result refuse_raw(struct http_connection *connection, int status, const char *detail)
 {
-    char text[RAW_ANSWER_BYTES];
-    size_t len = http_exchange_problem_raw(status, detail, text, sizeof(text));
+    SCOPED_BUF answer;
 
+    buf_init(&answer, RAW_ANSWER_BYTES);
+    http_exchange_problem_raw(connection->server, connection->exchange, status, detail, &answer);
     http_server_count_answer(connection->server, status, connection->exchange->started_ms);
-    if (send(connection->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    if (send(connection->fd, buf_text(&answer), answer.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return MHD_NO;
     shutdown(connection->fd, SHUT_WR);
     connection->phase = HTTP_PHASE_REFUSED;
@@ -147,7 +148,8 @@ static enum MHD_Result queue_answer(struct http_connection *connection)
 
 static enum MHD_Result refuse(struct http_connection *connection, int status, const char *detail)
 {
-    http_connection_answer(connection, status, http_exchange_problem(connection->server, status, detail));
+    http_connection_answer(connection, status,
+                           http_exchange_problem(connection->server, connection->exchange, status, detail));
     return queue_answer(connection);
 }
 
@@ -258,7 +260,8 @@ void http_connection_expire(struct http_connection *connection)
 {
     http_connection_answer(
         connection, MHD_HTTP_SERVICE_UNAVAILABLE,
-        http_exchange_problem(connection->server, MHD_HTTP_SERVICE_UNAVAILABLE, "no answer in time"));
+        http_exchange_problem(connection->server, connection->exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
+                              "no answer in time"));
 }
 
 static void read_too_slow(struct http_connection *connection)

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-enum { EXCHANGE_ARENA_BYTES_BASE = 1 << 20, EXCHANGE_ARENA_PER_BODY = 8, PROBLEM_BYTES = 512 };
+enum { EXCHANGE_ARENA_BYTES_BASE = 1 << 20, EXCHANGE_ARENA_PER_BODY = 8, PROBLEM_BYTES = 2048 };
 
 struct http_exchange *http_exchange_new(struct http_connection *connection, const char *uri)
 {
@@ -196,33 +196,47 @@ static void add_headers(struct MHD_Response *response, const struct http_pair *p
         MHD_add_response_header(response, pair->name, pair->value);
 }
 
-static void problem_text(int status, const char *detail, char *ret_text, size_t size)
+/* Headers that a handler set for its own answer are not this one's. */
+static void problem_text(struct http_server *server, struct http_exchange *exchange, int status, const char *detail,
+                         struct buf *ret_body)
 {
-    snprintf(ret_text, size, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
-             MHD_get_reason_phrase_for((unsigned)status), status, detail);
+    exchange->answer_headers = NULL;
+    if (server->options.problem != NULL)
+        server->options.problem(server->options.arg, exchange, status, detail, ret_body);
+    else
+        buf_printf(ret_body, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
+                   MHD_get_reason_phrase_for((unsigned)status), status, detail);
+    if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
+        http_exchange_set_header(exchange, "Retry-After", "1");
 }
 
-struct MHD_Response *http_exchange_problem(struct http_server *server, int status, const char *detail)
+struct MHD_Response *http_exchange_problem(struct http_server *server, struct http_exchange *exchange, int status,
+                                           const char *detail)
 {
-    char text[PROBLEM_BYTES];
     struct MHD_Response *response;
+    SCOPED_BUF body;
 
-    problem_text(status, detail, text, sizeof(text));
-    response = response_new(server, "application/problem+json", str_view_of(text));
-    if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        MHD_add_response_header(response, "Retry-After", "1");
+    buf_init(&body, PROBLEM_BYTES);
+    problem_text(server, exchange, status, detail, &body);
+    response = response_new(server, "application/problem+json", buf_view(&body));
+    add_headers(response, exchange->answer_headers);
     return response;
 }
 
-size_t http_exchange_problem_raw(int status, const char *detail, char *ret_text, size_t size)
+void http_exchange_problem_raw(struct http_server *server, struct http_exchange *exchange, int status,
+                               const char *detail, struct buf *ret_answer)
 {
-    char body[PROBLEM_BYTES];
+    SCOPED_BUF body;
 
-    problem_text(status, detail, body, sizeof(body));
-    return (size_t)snprintf(ret_text, size,
-                            "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n"
-                            "Connection: close\r\n\r\n%s",
-                            status, MHD_get_reason_phrase_for((unsigned)status), strlen(body), body);
+    buf_init(&body, PROBLEM_BYTES);
+    problem_text(server, exchange, status, detail, &body);
+    buf_printf(ret_answer, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n",
+               status, MHD_get_reason_phrase_for((unsigned)status), body.len);
+    for (const struct http_pair *pair = exchange->answer_headers; pair != NULL; pair = pair->next)
+        if (pair->name != NULL && pair->value != NULL && strpbrk(pair->value, "\r\n") == NULL)
+            buf_printf(ret_answer, "%s: %s\r\n", pair->name, pair->value);
+    buf_append_text(ret_answer, "Connection: close\r\n\r\n");
+    buf_append_view(ret_answer, buf_view(&body));
 }
 
 bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type, struct str_view body)

@@ -129,7 +129,10 @@ void http_exchange_leave(struct http_exchange **exchange);   /* one owner less *
 /* Copies method and headers; false: framing that two servers may read differently (RFC 9112 §6.3). */
 bool http_exchange_read_head(struct http_exchange *exchange, struct MHD_Connection *mhd, const char *method);
 /* The server's own answers: RFC 9457 problem details. */
-struct MHD_Response *http_exchange_problem(struct http_server *server, int status, const char *detail);
-size_t http_exchange_problem_raw(int status, const char *detail, char *ret_text, size_t size);
+struct MHD_Response *http_exchange_problem(struct http_server *server, struct http_exchange *exchange, int status,
+                                           const char *detail);
+/* The same as bytes for the wire. */
+void http_exchange_problem_raw(struct http_server *server, struct http_exchange *exchange, int status,
+                               const char *detail, struct buf *ret_answer);
 
 #endif
