@@ -40,6 +40,10 @@ static void on_agent_put(const Guichet__V1__PutAgentReply *reply, void *arg)
 {
     struct call *call = arg;
 
+    if (reply == NULL && mesh_err()->kind == ERR_NOT_FOUND) {
+        call_bad_member(call, "/queues", mesh_err()->text); /* a name in the body, not the path, is unknown */
+        return;
+    }
     if (reply == NULL) {
         call_fail(call, mesh_err());
         return;

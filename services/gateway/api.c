@@ -32,6 +32,25 @@ void api_handle(void *arg, struct http_exchange *exchange)
     call_dispatch(call, method, &id);
 }
 
+static void headers_common(struct http_exchange *exchange)
+{
+    http_exchange_set_header(exchange, "X-Content-Type-Options", "nosniff");
+    http_exchange_set_header(exchange, "Cache-Control", "no-store");
+}
+
+void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail, struct buf *ret_body)
+{
+    struct gateway *gateway = arg;
+    struct problem problem = { problem_of_status(status), detail, NULL, 0 };
+    struct trace trace;
+
+    headers_common(exchange);
+    cors_apply(&gateway->config->allowed_origins, exchange);
+    trace_begin(&trace, http_exchange_header(exchange, "traceparent"));
+    problem_append(&problem, trace.id, ret_body);
+    log_event(LOG_INFO, "request_refused", LOG_NUMBER("status", status), LOG_TEXT("trace_id", trace.id));
+}
+
 struct call *call_new(struct gateway *gateway, struct http_exchange *exchange)
 {
     struct arena *arena = arena_new(CALL_ARENA_BYTES);
@@ -44,8 +63,7 @@ struct call *call_new(struct gateway *gateway, struct http_exchange *exchange)
     call->started_ms = loop_now_ms(gateway->loop);
     guichet__v1__conversation_view__init(&call->view);
     trace_begin(&call->trace, http_exchange_header(exchange, "traceparent"));
-    http_exchange_set_header(exchange, "X-Content-Type-Options", "nosniff");
-    http_exchange_set_header(exchange, "Cache-Control", "no-store");
+    headers_common(exchange);
     return call;
 }
 

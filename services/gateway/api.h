@@ -76,6 +76,8 @@ struct call {
 
 /* Both take {gateway} as arg; the handlers of the two listeners. */
 void api_handle(void *arg, struct http_exchange *exchange);
+/* Problems of the listeners themselves, in our shape. */
+void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail, struct buf *ret_body);
 /* A call with trace and headers every answer has; for listeners that have no routes. */
 struct call *call_new(struct gateway *gateway, struct http_exchange *exchange);
 void call_free(struct call **call);              /* only for an exchange that was upgraded */

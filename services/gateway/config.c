@@ -64,8 +64,8 @@ const struct config_key gateway_keys[] = {
 };
 
 const struct stat_info gateway_stats[GATEWAY_STAT_COUNT] = {
-    [GATEWAY_REQUESTS] = { "requests_total", "Answers of the HTTP API.", STAT_COUNTER, "status" },
-    [GATEWAY_REQUEST_MS] = { "request_seconds", "From request to answer.", STAT_HISTOGRAM, NULL },
+    [GATEWAY_REQUESTS] = { "api_requests_total", "Answers of the HTTP API.", STAT_COUNTER, "status" },
+    [GATEWAY_REQUEST_MS] = { "api_request_seconds", "From request to answer.", STAT_HISTOGRAM, NULL },
     [GATEWAY_SESSION_CHECKS] = { "session_checks_total", "Sessions looked up.", STAT_COUNTER, "by" },
     [GATEWAY_TICKETS] = { "tickets_total", "WebSocket tickets given, used, refused.", STAT_COUNTER, "result" },
     [GATEWAY_SOCKETS] = { "sockets_open", "WebSocket connections.", STAT_GAUGE, NULL },

@@ -44,6 +44,7 @@ static bool listeners_new(struct gateway *gateway, struct err *err)
         .body_max_bytes = config->body_max_bytes,
         .answer_timeout_ms = slowest_ms + ANSWER_MARGIN_MS,
         .handler = api_handle,
+        .problem = api_problem,
         .arg = gateway,
     };
     struct http_server_options sockets = {
@@ -56,6 +57,7 @@ static bool listeners_new(struct gateway *gateway, struct err *err)
         .answer_timeout_ms = slowest_ms + ANSWER_MARGIN_MS,
         .allow_upgrade = true,
         .handler = events_handle,
+        .problem = api_problem,
         .arg = gateway,
     };
 
@@ -77,7 +79,7 @@ static bool context_check(void *arg, struct err *err)
     return mesh_client_is_healthy(gateway->context) || err_set(err, ERR_UNAVAILABLE, "no context replica answers");
 }
 
-static void drain(void *arg)
+void gateway_drain(void *arg)
 {
     struct gateway *gateway = arg;
 
@@ -86,7 +88,7 @@ static void drain(void *arg)
     events_close_all(gateway->events);
 }
 
-static bool is_drained(void *arg)
+bool gateway_is_drained(void *arg)
 {
     const struct gateway *gateway = arg;
 
@@ -94,14 +96,14 @@ static bool is_drained(void *arg)
            && events_socket_count(gateway->events) == 0;
 }
 
-bool gateway_new(struct service *service, const struct gateway_config *config, struct gateway **ret_gateway,
+bool gateway_new(struct loop *loop, const struct gateway_config *config, struct gateway **ret_gateway,
                  struct err *err)
 {
     struct gateway *gateway = calloc(1, sizeof(*gateway));
 
     if (gateway == NULL)
         abort();
-    gateway->loop = service->loop;
+    gateway->loop = loop;
     gateway->config = config;
     gateway->stats = stats_new("gateway", gateway_stats, GATEWAY_STAT_COUNT);
     gateway->tickets = tickets_new(config->ticket_key);
@@ -118,11 +120,15 @@ bool gateway_new(struct service *service, const struct gateway_config *config, s
         gateway_free(&gateway);
         return false;
     }
-    service_add_check(service, "routing", routing_check, gateway);
-    service_add_check(service, "context", context_check, gateway);
-    service_on_drain(service, drain, is_drained, gateway);
     *ret_gateway = gateway;
     return true;
+}
+
+void gateway_attach(struct gateway *gateway, struct service *service)
+{
+    service_add_check(service, "routing", routing_check, gateway);
+    service_add_check(service, "context", context_check, gateway);
+    service_on_drain(service, gateway_drain, gateway_is_drained, gateway);
 }
 
 void gateway_free(struct gateway **gateway)

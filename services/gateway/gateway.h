@@ -82,10 +82,14 @@ struct gateway {
     struct mesh_subscriber *doorbell;
 };
 
-/* Opens both listeners and the clients; adds the readiness checks and the drain to the service.
- * The config is borrowed until free. */
-bool gateway_new(struct service *service, const struct gateway_config *config, struct gateway **ret_gateway,
+/* Opens both listeners and the clients. The config is borrowed until free. */
+bool gateway_new(struct loop *loop, const struct gateway_config *config, struct gateway **ret_gateway,
                  struct err *err) MUST_USE;
+/* Adds the readiness checks and the drain. */
+void gateway_attach(struct gateway *gateway, struct service *service);
+/* SIGTERM: no more requests; sockets are sent away with 1012. */
+void gateway_drain(void *gateway);
+bool gateway_is_drained(void *gateway);
 void gateway_free(struct gateway **gateway);
 
 /* The documents built in from embed/. */

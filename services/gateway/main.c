@@ -16,11 +16,15 @@ int main(int argc, char **argv)
     struct err err = { 0 };
     int exit_code = 0;
 
-    if (!service_open(&service, argc, argv, &err) || !gateway_new(&service, &config, &gateway, &err)
-        || !service_ready(&service, &err))
+    if (!service_open(&service, argc, argv, &err) || !gateway_new(service.loop, &config, &gateway, &err)) {
         exit_code = service_fail(&service, &err);
-    else
-        service_run(&service);
+    } else {
+        gateway_attach(gateway, &service);
+        if (service_ready(&service, &err))
+            service_run(&service);
+        else
+            exit_code = service_fail(&service, &err);
+    }
     gateway_free(&gateway);
     service_close(&service);
     return exit_code;

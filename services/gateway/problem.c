@@ -24,6 +24,7 @@ static const struct {
     [PROBLEM_FORBIDDEN] = { "forbidden", 403, "Forbidden" },
     [PROBLEM_NOT_FOUND] = { "not_found", 404, "Not Found" },
     [PROBLEM_METHOD_NOT_ALLOWED] = { "method_not_allowed", 405, "Method Not Allowed" },
+    [PROBLEM_REQUEST_TIMEOUT] = { "request_timeout", 408, "Request Timeout" },
     [PROBLEM_CONFLICT] = { "conflict", 409, "Conflict" },
     [PROBLEM_PRECONDITION_FAILED] = { "precondition_failed", 412, "Precondition Failed" },
     [PROBLEM_TOO_LARGE] = { "too_large", 413, "Content Too Large" },
@@ -68,6 +69,15 @@ enum problem_code problem_of(enum err_kind kind)
     case ERR_INTERNAL:
     case ERR_CONFIG:
         break;
+    }
+    return PROBLEM_INTERNAL;
+}
+
+enum problem_code problem_of_status(int status)
+{
+    for (int code = 0; code < PROBLEM_COUNT; code++) {
+        if (problems[code].status == status)
+            return (enum problem_code)code;
     }
     return PROBLEM_INTERNAL;
 }

@@ -18,6 +18,7 @@ enum problem_code {
     PROBLEM_FORBIDDEN,
     PROBLEM_NOT_FOUND,
     PROBLEM_METHOD_NOT_ALLOWED,
+    PROBLEM_REQUEST_TIMEOUT,
     PROBLEM_CONFLICT,
     PROBLEM_PRECONDITION_FAILED,
     PROBLEM_TOO_LARGE,
@@ -41,6 +42,8 @@ struct problem {
 int problem_status(enum problem_code code);
 const char *problem_word(enum problem_code code);
 enum problem_code problem_of(enum err_kind kind);
+/* The one that stands for a status the listener answers by itself. */
+enum problem_code problem_of_status(int status);
 /* Seconds for Retry-After, at least 1; 0: this problem has none. */
 uint32_t problem_retry_after_s(const struct problem *problem);
 void problem_append(const struct problem *problem, const char *trace_id, struct buf *buf);
