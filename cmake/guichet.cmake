@@ -60,6 +60,19 @@ function(guichet_layer name)
   guichet_tests(${CMAKE_CURRENT_SOURCE_DIR}/${name} guichet_${name})
 endfunction()
 
+# guichet_migrations(folder): schema/*.sql of a service, built in as <folder>_migrations; a library of its own,
+# since guichetctl applies them.
+function(guichet_migrations folder)
+  get_filename_component(name ${folder} NAME)
+  file(GLOB schema CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/schema/*.sql)
+  set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_migrations.c)
+  add_custom_command(OUTPUT ${generated}
+    COMMAND sh ${CMAKE_SOURCE_DIR}/cmake/embed-migrations ${name} ${schema} > ${generated}
+    DEPENDS ${schema} ${CMAKE_SOURCE_DIR}/cmake/embed-migrations VERBATIM)
+  add_library(guichet_${name}_migrations STATIC ${generated})
+  target_link_libraries(guichet_${name}_migrations PUBLIC guichet_io)
+endfunction()
+
 # guichet_service(folder program): a folder of services/. Everything but main.c goes into a
 # library of its own, so that unit tests can link it; schema/*.sql is built in as <folder>_migrations,
 # each file of embed/ as <folder>_<file>[] and <folder>_<file>_len.
@@ -71,14 +84,6 @@ function(guichet_service folder program)
   get_filename_component(name ${folder} NAME)
   file(GLOB sources CONFIGURE_DEPENDS ${path}/*.c)
   list(FILTER sources EXCLUDE REGEX "_test\\.c$|/main\\.c$")
-  file(GLOB schema CONFIGURE_DEPENDS ${path}/schema/*.sql)
-  if(schema)
-    set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_migrations.c)
-    add_custom_command(OUTPUT ${generated}
-      COMMAND sh ${CMAKE_SOURCE_DIR}/cmake/embed-migrations ${name} ${schema} > ${generated}
-      DEPENDS ${schema} ${CMAKE_SOURCE_DIR}/cmake/embed-migrations VERBATIM)
-    list(APPEND sources ${generated})
-  endif()
   file(GLOB documents CONFIGURE_DEPENDS ${path}/embed/*)
   if(documents)
     set(generated ${CMAKE_CURRENT_BINARY_DIR}/${name}_embed.c)
@@ -89,6 +94,9 @@ function(guichet_service folder program)
   endif()
   add_library(guichet_${name} STATIC ${sources})
   target_link_libraries(guichet_${name} PUBLIC guichet_service)
+  if(TARGET guichet_${name}_migrations)
+    target_link_libraries(guichet_${name} PUBLIC guichet_${name}_migrations)
+  endif()
   target_include_directories(guichet_${name} PUBLIC ${path})
   add_executable(${program} ${path}/main.c)
   target_link_libraries(${program} PRIVATE guichet_${name})
