@@ -122,7 +122,8 @@ void db_listener_free(struct db_listener **listener);
 
 /* Forward-only migrations: NNNN_what.sql of `files`, applied in order under an advisory lock, each in
  * its own transaction with its checksum recorded in <schema>.migration. A known file whose checksum
- * changed, or a database newer than the files, is ERR_CONFIG. Blocking: for guichetctl, before any loop runs. */
+ * changed, or a database newer than the files, is ERR_CONFIG. Errors name file and line,
+ * the caller puts the schema in front. Blocking: for guichetctl, before any loop runs. */
 struct db_migration { uint32_t number; const char *name; const char *sql; };
 bool db_migrate(const char *conninfo, const char *schema, const struct db_migration *migrations, size_t count,
                 uint32_t *ret_applied, struct err *err) MUST_USE;

@@ -56,7 +56,7 @@ static PGresult *query(struct migrator *migrator, const char *sql, int count, co
 
     if (PQresultStatus(result) == PGRES_TUPLES_OK || PQresultStatus(result) == PGRES_COMMAND_OK)
         return result;
-    db_error_of(result, migrator->schema, err, sqlstate);
+    db_error_of(result, NULL, err, sqlstate);
     PQclear(result);
     return NULL;
 }
@@ -124,16 +124,15 @@ static bool check_applied(const struct migrator *migrator, uint32_t number, cons
     char text[CHECKSUM_TEXT_BYTES];
 
     if (migration == NULL)
-        return err_set(err, ERR_CONFIG,
-                       "schema %s: migration %u (%s) is applied and not known here: the database is "
-                       "newer than this program",
-                       migrator->schema, number, name);
+        return err_set(
+            err, ERR_CONFIG,
+            "migration %u (%s) is applied and not known here: the database is newer than this program",
+            number, name);
     checksum(migration->sql, text);
     if (strcmp(text, recorded) != 0)
         return err_set(err, ERR_CONFIG,
-                       "schema %s: %s.sql was changed after it was applied (checksum %.12s, "
-                       "applied %.12s)",
-                       migrator->schema, migration->name, text, recorded);
+                       "%s.sql was changed after it was applied (checksum %.12s, applied %.12s)",
+                       migration->name, text, recorded);
     return true;
 }
 
@@ -157,9 +156,8 @@ static bool check_all_applied(struct migrator *migrator, struct err *err)
     for (size_t i = 0; ok && i < migrator->count && migrator->migrations[i].number <= migrator->newest; i++)
         if (i >= (size_t)PQntuples(result) ||
             strtoul(PQgetvalue(result, (int)i, 0), NULL, 10) != migrator->migrations[i].number)
-            ok = err_set(err, ERR_CONFIG,
-                         "schema %s: %s.sql comes before migration %u, which is applied already",
-                         migrator->schema, migrator->migrations[i].name, migrator->newest);
+            ok = err_set(err, ERR_CONFIG, "%s.sql comes before migration %u, which is applied already",
+                         migrator->migrations[i].name, migrator->newest);
     PQclear(result);
     return ok;
 }
@@ -168,8 +166,7 @@ static bool check_order(const struct migrator *migrator, struct err *err)
 {
     for (size_t i = 0; i < migrator->count; i++)
         if (migrator->migrations[i].number <= (i > 0 ? migrator->migrations[i - 1].number : 0))
-            return err_set(err, ERR_CONFIG, "schema %s: %s.sql is out of order", migrator->schema,
-                           migrator->migrations[i].name);
+            return err_set(err, ERR_CONFIG, "%s.sql is out of order", migrator->migrations[i].name);
     return true;
 }
 
