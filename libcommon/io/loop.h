@@ -13,6 +13,8 @@
 
 #include <uv.h>
 
+#include "ops/stats.h"
+
 struct loop;
 struct loop_timer;
 
@@ -53,5 +55,9 @@ void loop_on_signals(struct loop *loop, loop_fn *on_term, loop_fn *on_hup, void 
 void loop_excuse(struct loop *loop);
 void loop_set_turn_max_ms(struct loop *loop, uint32_t max_ms); /* 50 unless set */
 uint64_t loop_long_turns(const struct loop *loop);             /* how many were past it; for tests */
+
+/* For --describe. */
+extern const struct stat_info loop_stats[];
+extern const size_t loop_stats_count;
 
 #endif

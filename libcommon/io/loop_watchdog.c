@@ -23,7 +23,7 @@
 
 enum { STAT_LAG, STAT_LONG_TURNS };
 
-static const struct stat_info watchdog_stats[] = {
+const struct stat_info loop_stats[] = {
     [STAT_LAG] = { .name = "loop_lag_seconds",
                    .type = STAT_HISTOGRAM,
                    .help = "Time one turn of the event loop took, waiting not counted." },
@@ -31,6 +31,7 @@ static const struct stat_info watchdog_stats[] = {
                           .type = STAT_COUNTER,
                           .help = "Turns of the event loop past loop_turn_max_ms." },
 };
+const size_t loop_stats_count = COUNT_OF(loop_stats);
 
 struct loop_watchdog {
     uv_loop_t *uv;
@@ -76,7 +77,7 @@ struct loop_watchdog *loop_watchdog_new(uv_loop_t *uv)
     watchdog->schedstat_fd = -1;
     watchdog->max_ns = (uint64_t)DEFAULT_MAX_MS * NS_PER_MS;
     watchdog->is_aborting = is_aborting != NULL && strcmp(is_aborting, "1") == 0;
-    watchdog->stats = stats_new("loop", watchdog_stats, COUNT_OF(watchdog_stats));
+    watchdog->stats = stats_new("loop", loop_stats, loop_stats_count);
     return watchdog;
 }
 

@@ -32,6 +32,7 @@
 #include "core/arena.h"
 #include "core/err.h"
 #include "io/loop.h"
+#include "ops/stats.h"
 
 /* ---- client ---- */
 
@@ -131,5 +132,9 @@ bool mesh_subscriber_new(struct loop *loop, const char *const *addresses, size_t
                          mesh_doorbell_fn *on_doorbell, void *arg, struct mesh_subscriber **ret_subscriber,
                          struct err *err) MUST_USE;
 void mesh_subscriber_free(struct mesh_subscriber **subscriber);
+
+/* For --describe. */
+extern const struct stat_info mesh_stats[];
+extern const size_t mesh_stats_count;
 
 #endif

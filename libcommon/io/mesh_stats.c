@@ -8,11 +8,11 @@
 #include <stdio.h>
 
 #include "core/err.h"
-#include "ops/stats.h"
+#include "io/mesh.h"
 
 #define PAIR_BYTES 128
 
-static const struct stat_info infos[] = {
+const struct stat_info mesh_stats[] = {
     [MESH_STAT_CALLS] = { .name = "mesh_calls_total",
                           .type = STAT_COUNTER,
                           .label = "peer_status",
@@ -52,6 +52,7 @@ static const struct stat_info infos[] = {
                                        .type = STAT_COUNTER,
                                        .help = "Doorbells received." },
 };
+const size_t mesh_stats_count = COUNT_OF(mesh_stats);
 
 static struct stats *stats;
 static uint32_t holders;
@@ -59,7 +60,7 @@ static uint32_t holders;
 void mesh_stats_hold(void)
 {
     if (holders++ == 0)
-        stats = stats_new("mesh", infos, COUNT_OF(infos));
+        stats = stats_new("mesh", mesh_stats, mesh_stats_count);
 }
 
 void mesh_stats_release(void)

@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/mesh.h"
 #include "ops/failpoint.h"
 
-enum { DESCRIBE_MAX_BYTES = 1 << 20 };
+enum { DESCRIBE_MAX_BYTES = 1 << 20, SKELETON_TABLES = 4 };
 
 static const struct config_key skeleton_keys[] = {
     { CONFIG_AT(service_config, log_level), .type = CONFIG_STR, .flags = CONFIG_RELOADABLE, .fallback = "info",
@@ -103,25 +104,41 @@ size_t service_config_bytes(const struct config_key *keys)
     return bytes;
 }
 
+/* What every service has, besides its own. */
+static void list_skeleton_tables(struct service_stats_table ret_tables[SKELETON_TABLES])
+{
+    ret_tables[0] = (struct service_stats_table){ "mesh", mesh_stats, mesh_stats_count };
+    ret_tables[1] = (struct service_stats_table){ "http_server", http_server_stats, http_server_stats_count };
+    ret_tables[2] = (struct service_stats_table){ "loop", loop_stats, loop_stats_count };
+    ret_tables[3] = (struct service_stats_table){ "service", service_stats, service_stats_count };
+}
+
+static size_t add_stats(struct stat_info *infos, size_t used, const struct service_stats_table *table)
+{
+    memcpy(infos + used, table->infos, table->count * sizeof(*infos));
+    return used + table->count;
+}
+
 static void describe_stats(const struct service *service, struct buf *buf)
 {
-    const struct service_stats_table *own = service->stats;
+    struct service_stats_table tables[SKELETON_TABLES];
+    const struct service_stats_table *own;
     struct stat_info *infos;
-    size_t count = service_stats_count + http_server_stats_count, used = 0;
+    size_t count = 0, used = 0;
 
-    for (; own != NULL && own->module != NULL; own++)
+    list_skeleton_tables(tables);
+    for (own = service->stats; own != NULL && own->module != NULL; own++)
         count += own->count;
+    for (size_t i = 0; i < SKELETON_TABLES; i++)
+        count += tables[i].count;
     infos = calloc(count, sizeof(*infos));
     if (infos == NULL)
         abort();
-    for (own = service->stats; own != NULL && own->module != NULL; own++) {
-        memcpy(infos + used, own->infos, own->count * sizeof(*infos));
-        used += own->count;
-    }
-    memcpy(infos + used, http_server_stats, http_server_stats_count * sizeof(*infos));
-    used += http_server_stats_count;
-    memcpy(infos + used, service_stats, service_stats_count * sizeof(*infos));
-    stats_describe(infos, count, buf);
+    for (own = service->stats; own != NULL && own->module != NULL; own++)
+        used = add_stats(infos, used, own);
+    for (size_t i = 0; i < SKELETON_TABLES; i++)
+        used = add_stats(infos, used, &tables[i]);
+    stats_describe(infos, used, buf);
     free(infos);
 }
 

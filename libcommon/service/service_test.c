@@ -304,6 +304,7 @@ static void options(void **state)
         { "--describe", "`drain_timeout_ms`", 0 },
         { "--describe", "`guichet_tiny_things_total`", 0 },
         { "--describe", "`guichet_build_info`", 0 },
+        { "--describe", "`guichet_loop_lag_seconds`", 0 },
         { "--failpoints", "", 0 },
         { "--help", "--config FILE", 0 },
         { "--wrong", "option '--wrong' is unknown", 78 },
