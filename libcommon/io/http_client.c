@@ -19,11 +19,13 @@ enum { MAX_IN_FLIGHT = 64, HOST_CONNECTIONS_MAX = 8, KEPT_CONNECTIONS_MAX = 64 }
 enum { STAT_CALLS, STAT_OPEN, STAT_SECONDS };
 
 const struct stat_info http_client_stats[] = {
-    [STAT_CALLS] = { "http_client_calls_total", "HTTP calls that ended, by what became of them: 2xx to 5xx, or the error.",
-                     STAT_COUNTER, "outcome" },
-    [STAT_OPEN] = { "http_client_open_calls", "HTTP calls under way or waiting for their turn.", STAT_GAUGE, NULL },
-    [STAT_SECONDS] = { "http_client_call_seconds", "How long an HTTP call took, waiting for its turn included.",
-                       STAT_HISTOGRAM, NULL },
+    [STAT_CALLS] = { "http_client_calls_total",
+                     "HTTP calls that ended, by what became of them: 2xx to 5xx, or the error.", STAT_COUNTER,
+                     "outcome" },
+    [STAT_OPEN] = { "http_client_open_calls", "HTTP calls under way or waiting for their turn.", STAT_GAUGE,
+                    NULL },
+    [STAT_SECONDS] = { "http_client_call_seconds",
+                       "How long an HTTP call took, waiting for its turn included.", STAT_HISTOGRAM, NULL },
 };
 const size_t http_client_stats_count = COUNT_OF(http_client_stats);
 
@@ -33,9 +35,9 @@ struct http_client {
     struct loop *loop;
     CURLM *multi;
     struct loop_timer *curl_timer;
-    struct loop_timer *end_timer;              /* tells what has ended */
-    struct loop_timer *wait_timer;             /* the earliest deadline of those that wait */
-    struct http_calls lists[3];                /* by enum http_call_step */
+    struct loop_timer *end_timer;  /* tells what has ended */
+    struct loop_timer *wait_timer; /* the earliest deadline of those that wait */
+    struct http_calls lists[3];    /* by enum http_call_step */
     struct client_socket *sockets;
     struct stats *stats;
     bool is_telling;
@@ -92,8 +94,8 @@ static void start_waiting(struct http_client *client)
     struct http_call *call;
     uint64_t now_ms = loop_now_ms(client->loop);
 
-    while ((call = client->lists[HTTP_CALL_WAITING].first) != NULL
-           && client->lists[HTTP_CALL_RUNNING].count < client->options.max_in_flight) {
+    while ((call = client->lists[HTTP_CALL_WAITING].first) != NULL &&
+           client->lists[HTTP_CALL_RUNNING].count < client->options.max_in_flight) {
         http_client_set_timeout(call, call->deadline_ms > now_ms ? call->deadline_ms - now_ms : 1);
         if (curl_multi_add_handle(client->multi, call->curl) != CURLM_OK)
             abort();
@@ -180,7 +182,7 @@ static void on_socket(void *arg, int events, int status)
 
     if (status < 0)
         flags = CURL_CSELECT_ERR;
-    curl_multi_socket_action(client->multi, sock->fd, flags, &running);   /* may free sock */
+    curl_multi_socket_action(client->multi, sock->fd, flags, &running); /* may free sock */
     collect(client);
 }
 
@@ -247,7 +249,8 @@ static int on_want_socket(CURL *curl, curl_socket_t fd, int what, void *arg, voi
     }
     if (sock == NULL)
         sock = socket_new(client, fd);
-    loop_poll_start(sock->poll, (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
+    loop_poll_start(sock->poll,
+                    (what & CURL_POLL_IN ? UV_READABLE : 0) | (what & CURL_POLL_OUT ? UV_WRITABLE : 0));
     return 0;
 }
 
@@ -293,7 +296,8 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct http_client *client = calloc(1, sizeof(*client));
-    long host_max = options->host_connections_max != 0 ? (long)options->host_connections_max : HOST_CONNECTIONS_MAX;
+    long host_max =
+        options->host_connections_max != 0 ? (long)options->host_connections_max : HOST_CONNECTIONS_MAX;
 
     pthread_once(&once, init_library);
     if (client == NULL || (client->multi = curl_multi_init()) == NULL)
@@ -346,7 +350,7 @@ void http_call_cancel(struct http_call *call)
     if (call->step == HTTP_CALL_ENDED)
         return;
     if (call->step == HTTP_CALL_RUNNING) {
-        http_client_read_result(call, CURLE_ABORTED_BY_CALLBACK);      /* for is_sent */
+        http_client_read_result(call, CURLE_ABORTED_BY_CALLBACK); /* for is_sent */
         curl_multi_remove_handle(call->client->multi, call->curl);
     }
     (void)err_set(&call->result.err, ERR_CANCELED, "host %s: the call was given up", call->host);
@@ -362,10 +366,10 @@ void http_client_free(struct http_client **client_ptr)
     if (client == NULL)
         return;
     assert(!client->is_telling);
-    client->options.max_in_flight = 0;         /* what done() may start now waits, and is canceled too */
+    client->options.max_in_flight = 0; /* what done() may start now waits, and is canceled too */
     do {
-        while ((call = client->lists[HTTP_CALL_RUNNING].first) != NULL
-               || (call = client->lists[HTTP_CALL_WAITING].first) != NULL)
+        while ((call = client->lists[HTTP_CALL_RUNNING].first) != NULL ||
+               (call = client->lists[HTTP_CALL_WAITING].first) != NULL)
             http_call_cancel(call);
         tell_ended(client);
     } while (client->lists[HTTP_CALL_WAITING].count + client->lists[HTTP_CALL_ENDED].count > 0);

@@ -13,42 +13,48 @@
 #include <string.h>
 #include <unistd.h>
 
-struct range4 { uint32_t net; unsigned bits; };
-struct range6 { uint8_t net[16]; unsigned bits; };
+struct range4 {
+    uint32_t net;
+    unsigned bits;
+};
+struct range6 {
+    uint8_t net[16];
+    unsigned bits;
+};
 
 #define NET4(a, b, c, d) (((uint32_t)(a) << 24) | ((b) << 16) | ((c) << 8) | (d))
 
 static const struct range4 refused4[] = {
-    { NET4(0, 0, 0, 0), 8 },        /* this network */
-    { NET4(10, 0, 0, 0), 8 },       /* private, RFC 1918 */
-    { NET4(100, 64, 0, 0), 10 },    /* carriers' NAT, RFC 6598 */
-    { NET4(127, 0, 0, 0), 8 },      /* loopback */
-    { NET4(169, 254, 0, 0), 16 },   /* link-local; the clouds' metadata */
-    { NET4(172, 16, 0, 0), 12 },    /* private */
-    { NET4(192, 0, 0, 0), 24 },     /* protocol assignments */
-    { NET4(192, 0, 2, 0), 24 },     /* documentation */
-    { NET4(192, 88, 99, 0), 24 },   /* 6to4 relays, RFC 7526 */
-    { NET4(192, 168, 0, 0), 16 },   /* private */
-    { NET4(198, 18, 0, 0), 15 },    /* benchmarks */
-    { NET4(198, 51, 100, 0), 24 },  /* documentation */
-    { NET4(203, 0, 113, 0), 24 },   /* documentation */
-    { NET4(224, 0, 0, 0), 4 },      /* multicast */
-    { NET4(240, 0, 0, 0), 4 },      /* reserved, broadcast */
+    { NET4(0, 0, 0, 0), 8 },       /* this network */
+    { NET4(10, 0, 0, 0), 8 },      /* private, RFC 1918 */
+    { NET4(100, 64, 0, 0), 10 },   /* carriers' NAT, RFC 6598 */
+    { NET4(127, 0, 0, 0), 8 },     /* loopback */
+    { NET4(169, 254, 0, 0), 16 },  /* link-local; the clouds' metadata */
+    { NET4(172, 16, 0, 0), 12 },   /* private */
+    { NET4(192, 0, 0, 0), 24 },    /* protocol assignments */
+    { NET4(192, 0, 2, 0), 24 },    /* documentation */
+    { NET4(192, 88, 99, 0), 24 },  /* 6to4 relays, RFC 7526 */
+    { NET4(192, 168, 0, 0), 16 },  /* private */
+    { NET4(198, 18, 0, 0), 15 },   /* benchmarks */
+    { NET4(198, 51, 100, 0), 24 }, /* documentation */
+    { NET4(203, 0, 113, 0), 24 },  /* documentation */
+    { NET4(224, 0, 0, 0), 4 },     /* multicast */
+    { NET4(240, 0, 0, 0), 4 },     /* reserved, broadcast */
 };
 
 static const struct range6 refused6[] = {
-    { { 0 }, 96 },                                  /* unspecified, loopback, IPv4-compatible */
-    { { 0x00, 0x64, 0xff, 0x9b }, 32 },             /* NAT64, RFC 6052 and RFC 8215 */
-    { { 0x01, 0x00 }, 64 },                         /* discard */
-    { { 0x20, 0x01, 0x00, 0x00 }, 23 },             /* Teredo, ORCHID and other assignments */
-    { { 0x20, 0x01, 0x0d, 0xb8 }, 32 },             /* documentation */
-    { { 0x20, 0x02 }, 16 },                         /* 6to4 */
-    { { 0x3f, 0xff }, 20 },                         /* documentation, RFC 9637 */
-    { { 0x5f, 0x00 }, 16 },                         /* segment routing */
-    { { 0xfc, 0x00 }, 7 },                          /* unique local */
-    { { 0xfe, 0x80 }, 10 },                         /* link-local */
-    { { 0xfe, 0xc0 }, 10 },                         /* site-local, deprecated */
-    { { 0xff, 0x00 }, 8 },                          /* multicast */
+    { { 0 }, 96 },                      /* unspecified, loopback, IPv4-compatible */
+    { { 0x00, 0x64, 0xff, 0x9b }, 32 }, /* NAT64, RFC 6052 and RFC 8215 */
+    { { 0x01, 0x00 }, 64 },             /* discard */
+    { { 0x20, 0x01, 0x00, 0x00 }, 23 }, /* Teredo, ORCHID and other assignments */
+    { { 0x20, 0x01, 0x0d, 0xb8 }, 32 }, /* documentation */
+    { { 0x20, 0x02 }, 16 },             /* 6to4 */
+    { { 0x3f, 0xff }, 20 },             /* documentation, RFC 9637 */
+    { { 0x5f, 0x00 }, 16 },             /* segment routing */
+    { { 0xfc, 0x00 }, 7 },              /* unique local */
+    { { 0xfe, 0x80 }, 10 },             /* link-local */
+    { { 0xfe, 0xc0 }, 10 },             /* site-local, deprecated */
+    { { 0xff, 0x00 }, 8 },              /* multicast */
 };
 
 static bool is_public4(uint32_t address)
@@ -98,8 +104,9 @@ bool http_address_is_public(const struct sockaddr *address)
 
 static const char *address_text(const struct sockaddr *address, char *ret_text, socklen_t size)
 {
-    const void *bytes = address->sa_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
-                                                       : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
+    const void *bytes = address->sa_family == AF_INET6
+                            ? (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr
+                            : (const void *)&((const struct sockaddr_in *)address)->sin_addr;
     const char *text = inet_ntop(address->sa_family, bytes, ret_text, size);
 
     return text != NULL ? text : "of an unknown family";

@@ -19,17 +19,17 @@ struct http_calls {
 struct http_call {
     struct http_client *client;
     enum http_call_step step;
-    struct http_call *earlier, *later;         /* in the list of its step */
+    struct http_call *earlier, *later; /* in the list of its step */
     http_done_fn *done;
     void *arg;
     CURL *curl;
     char *host;
     struct curl_slist *headers;
     struct buf body, answer;
-    size_t body_given;                         /* how much of it libcurl has taken */
+    size_t body_given; /* how much of it libcurl has taken */
     bool is_safe_method;
     uint64_t started_ms, deadline_ms;
-    char refused[HTTP_CLIENT_REFUSED_BYTES];   /* what the guard said */
+    char refused[HTTP_CLIENT_REFUSED_BYTES]; /* what the guard said */
     char curl_error[CURL_ERROR_SIZE];
     struct http_result result;
 };
@@ -41,7 +41,7 @@ void http_client_set_timeout(struct http_call *call, uint64_t left_ms);
 /* What became of it, from libcurl's code. */
 void http_client_read_result(struct http_call *call, CURLcode code);
 
-bool http_client_allows(const struct http_client *client, const struct sockaddr *address);   /* http_client.c */
+bool http_client_allows(const struct http_client *client, const struct sockaddr *address); /* http_client.c */
 
 /* http_client_guard.c */
 curl_socket_t http_client_open_socket(void *call, curlsocktype purpose, struct curl_sockaddr *address);

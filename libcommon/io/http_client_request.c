@@ -83,14 +83,14 @@ static bool set_headers(struct http_call *call, const struct http_client_request
     for (size_t i = 0; i < request->header_count; i++)
         if (!add_header(call, request->headers[i].name, request->headers[i].value, err))
             return false;
-    call->headers = curl_slist_append(call->headers, "Expect:");   /* no wait for 100 */
+    call->headers = curl_slist_append(call->headers, "Expect:"); /* no wait for 100 */
     curl_easy_setopt(call->curl, CURLOPT_HTTPHEADER, call->headers);
     return true;
 }
 
 /* Host of the URL, for messages: the rest of it may hold what is nobody's business. */
-static bool read_host(struct http_call *call, const struct http_client_request *request, bool allow_plain_http,
-                      struct err *err)
+static bool read_host(struct http_call *call, const struct http_client_request *request,
+                      bool allow_plain_http, struct err *err)
 {
     CURLU *url = curl_url();
     char *host = NULL, *scheme = NULL;
@@ -98,10 +98,11 @@ static bool read_host(struct http_call *call, const struct http_client_request *
 
     if (url == NULL)
         abort();
-    is_url = curl_url_set(url, CURLUPART_URL, request->url, 0) == CURLUE_OK
-             && curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK
-             && curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK;
-    is_allowed = is_url && (strcmp(scheme, "https") == 0 || (allow_plain_http && strcmp(scheme, "http") == 0));
+    is_url = curl_url_set(url, CURLUPART_URL, request->url, 0) == CURLUE_OK &&
+             curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
+             curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK;
+    is_allowed =
+        is_url && (strcmp(scheme, "https") == 0 || (allow_plain_http && strcmp(scheme, "http") == 0));
     if (is_url)
         call->host = str_dup(str_view_of(host));
     curl_free(host);
@@ -161,7 +162,7 @@ static void set_surroundings(struct http_call *call, const struct http_client_op
 
     curl_easy_setopt(curl, CURLOPT_PRIVATE, call);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L);    /* never join a thread that resolves a name */
+    curl_easy_setopt(curl, CURLOPT_QUICK_EXIT, 1L); /* never join a thread that resolves a name */
     curl_easy_setopt(curl, CURLOPT_PROXY, "");
     curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -228,7 +229,8 @@ static void read_error(struct http_call *call, CURLcode code)
     else if (code == CURLE_OPERATION_TIMEDOUT)
         (void)err_set(err, ERR_DEADLINE, "host %s: %s", call->host, text);
     else if (code == CURLE_SEND_FAIL_REWIND)
-        (void)err_set(err, ERR_UNAVAILABLE, "host %s: the connection ended after the request was sent", call->host);
+        (void)err_set(err, ERR_UNAVAILABLE, "host %s: the connection ended after the request was sent",
+                      call->host);
     else
         (void)err_set(err, ERR_UNAVAILABLE, "host %s: %s", call->host, text);
 }
@@ -246,11 +248,12 @@ void http_client_read_result(struct http_call *call, CURLcode code)
     }
     curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(call->curl, CURLINFO_CONTENT_TYPE, &content_type);
-    curl_easy_getinfo(call->curl, CURLINFO_RETRY_AFTER, &retry_after_s);   /* seconds or a date */
+    curl_easy_getinfo(call->curl, CURLINFO_RETRY_AFTER, &retry_after_s); /* seconds or a date */
     result->status = (int)status;
     result->is_sent = true;
     result->body = buf_view(&call->answer);
     result->content_type = content_type != NULL ? content_type : "";
     if (retry_after_s > 0)
-        result->retry_after_ms = retry_after_s < UINT32_MAX / 1000 ? (uint32_t)retry_after_s * 1000 : UINT32_MAX;
+        result->retry_after_ms =
+            retry_after_s < UINT32_MAX / 1000 ? (uint32_t)retry_after_s * 1000 : UINT32_MAX;
 }

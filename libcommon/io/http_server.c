@@ -33,25 +33,38 @@ enum {
 };
 
 enum {
-    STAT_ANSWERS_1XX, STAT_ANSWERS_2XX, STAT_ANSWERS_3XX, STAT_ANSWERS_4XX, STAT_ANSWERS_5XX,
-    STAT_OPEN, STAT_SOCKETS, STAT_LIMITED, STAT_ANSWER_SECONDS,
+    STAT_ANSWERS_1XX,
+    STAT_ANSWERS_2XX,
+    STAT_ANSWERS_3XX,
+    STAT_ANSWERS_4XX,
+    STAT_ANSWERS_5XX,
+    STAT_OPEN,
+    STAT_SOCKETS,
+    STAT_LIMITED,
+    STAT_ANSWER_SECONDS,
 };
 
 const struct stat_info http_server_stats[] = {
-    [STAT_ANSWERS_1XX] = { "http_server_upgrades_total", "Connections handed over (101).", STAT_COUNTER, "server" },
-    [STAT_ANSWERS_2XX] = { "http_server_answers_2xx_total", "Requests answered with success.", STAT_COUNTER, "server" },
-    [STAT_ANSWERS_3XX] = { "http_server_answers_3xx_total", "Requests answered with 3xx.", STAT_COUNTER, "server" },
-    [STAT_ANSWERS_4XX] = { "http_server_answers_4xx_total", "Requests refused: the client's fault.", STAT_COUNTER,
+    [STAT_ANSWERS_1XX] = { "http_server_upgrades_total", "Connections handed over (101).", STAT_COUNTER,
                            "server" },
-    [STAT_ANSWERS_5XX] = { "http_server_answers_5xx_total", "Requests that failed: our fault, or no answer in time.",
+    [STAT_ANSWERS_2XX] = { "http_server_answers_2xx_total", "Requests answered with success.", STAT_COUNTER,
+                           "server" },
+    [STAT_ANSWERS_3XX] = { "http_server_answers_3xx_total", "Requests answered with 3xx.", STAT_COUNTER,
+                           "server" },
+    [STAT_ANSWERS_4XX] = { "http_server_answers_4xx_total", "Requests refused: the client's fault.",
                            STAT_COUNTER, "server" },
-    [STAT_OPEN] = { "http_server_open_requests", "Requests that wait for their answer.", STAT_GAUGE, "server" },
-    [STAT_SOCKETS] = { "http_server_open_sockets", "Upgraded connections (WebSocket).", STAT_GAUGE, "server" },
-    [STAT_LIMITED] = { "http_server_limited_total", "Requests refused by a limit: body size, or requests under way.",
-                       STAT_COUNTER, "server" },
+    [STAT_ANSWERS_5XX] = { "http_server_answers_5xx_total",
+                           "Requests that failed: our fault, or no answer in time.", STAT_COUNTER, "server" },
+    [STAT_OPEN] = { "http_server_open_requests", "Requests that wait for their answer.", STAT_GAUGE,
+                    "server" },
+    [STAT_SOCKETS] = { "http_server_open_sockets", "Upgraded connections (WebSocket).", STAT_GAUGE,
+                       "server" },
+    [STAT_LIMITED] = { "http_server_limited_total",
+                       "Requests refused by a limit: body size, or requests under way.", STAT_COUNTER,
+                       "server" },
     [STAT_ANSWER_SECONDS] = { "http_server_answer_seconds",
-                              "From the request line to the answer, all servers but the ops port.", STAT_HISTOGRAM,
-                              NULL },
+                              "From the request line to the answer, all servers but the ops port.",
+                              STAT_HISTOGRAM, NULL },
 };
 const size_t http_server_stats_count = COUNT_OF(http_server_stats);
 
@@ -63,7 +76,8 @@ void http_server_count_answer(struct http_server *server, int status, uint64_t s
         status_class = 5;
     stats_add_label(server->stats, (size_t)(STAT_ANSWERS_1XX + status_class - 1), server->name, 1);
     if (strcmp(server->name, "ops") != 0)
-        stats_observe_ms(server->stats, STAT_ANSWER_SECONDS, (double)(loop_now_ms(server->loop) - started_ms));
+        stats_observe_ms(server->stats, STAT_ANSWER_SECONDS,
+                         (double)(loop_now_ms(server->loop) - started_ms));
 }
 
 void http_server_count_limit(struct http_server *server)
@@ -121,7 +135,7 @@ static void on_timer(void *arg)
 void http_server_wake(struct http_server *server)
 {
     if (server->is_running)
-        server->is_wake_wanted = true;         /* run_daemon() sees to it */
+        server->is_wake_wanted = true; /* run_daemon() sees to it */
     else
         loop_timer_start(server->timer, 0, 0);
 }
@@ -166,13 +180,13 @@ static struct MHD_Daemon *start_daemon(struct http_server *server, int listen_fd
         flags, 0, NULL, NULL, http_connection_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_note, server,
         MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT, (unsigned)options->connections_max,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory_bytes, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)((options->idle_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_CONNECTION, http_connection_notify,
-        server, MHD_OPTION_NOTIFY_COMPLETED, http_connection_completed, server, MHD_OPTION_URI_LOG_CALLBACK,
-        http_connection_uri, server, HTTP_STRICT, 1, MHD_OPTION_END);
+        (unsigned)((options->idle_timeout_ms + 999) / 1000), MHD_OPTION_NOTIFY_CONNECTION,
+        http_connection_notify, server, MHD_OPTION_NOTIFY_COMPLETED, http_connection_completed, server,
+        MHD_OPTION_URI_LOG_CALLBACK, http_connection_uri, server, HTTP_STRICT, 1, MHD_OPTION_END);
 }
 
-bool http_server_new(struct loop *loop, const struct http_server_options *options, struct http_server **ret_server,
-                     struct err *err)
+bool http_server_new(struct loop *loop, const struct http_server_options *options,
+                     struct http_server **ret_server, struct err *err)
 {
     struct http_server *server;
     uint16_t port;
@@ -196,8 +210,8 @@ bool http_server_new(struct loop *loop, const struct http_server_options *option
         http_server_free(&server);
         return err_set(err, ERR_INTERNAL, "http server '%s' does not start", options->name);
     }
-    server->poll = loop_poll_new(loop, MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd,
-                                 on_readable, server);
+    server->poll = loop_poll_new(
+        loop, MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd, on_readable, server);
     loop_poll_start(server->poll, UV_READABLE);
     *ret_server = server;
     return true;
@@ -240,7 +254,8 @@ static void stop_daemon(struct http_server *server)
     server->is_closing = true;
     while ((connection = server->lines[HTTP_LINE_ANSWER].first) != NULL)
         http_connection_expire(connection);
-    for (connection = server->lines[HTTP_LINE_UPGRADED].first; connection != NULL; connection = connection->later) {
+    for (connection = server->lines[HTTP_LINE_UPGRADED].first; connection != NULL;
+         connection = connection->later) {
         if (connection->on_gone != NULL)
             connection->on_gone(connection->gone_arg);
         assert(connection->upgrade == NULL);

@@ -29,57 +29,61 @@ typedef void http_problem_fn(void *arg, struct http_exchange *exchange, int stat
                              struct buf *ret_body);
 
 struct http_server_options {
-    const char *name;                  /* for metrics: "webhooks", "api", "ops" */
-    const char *listen;                /* "127.0.0.1:8081"; port 0 picks one */
-    uint32_t connections_max;          /* 0: 1024 */
-    uint32_t requests_max;             /* suspended at once; 0: 512. Past it 429 */
-    size_t body_max_bytes;             /* 0: 1 MiB */
-    size_t connection_memory_bytes;    /* 0: 16 KiB: bounds header size (431 past it) */
-    uint32_t idle_timeout_ms;          /* 0: 30 s */
-    uint32_t read_timeout_ms;          /* head and body; 0: 10 s */
-    uint32_t answer_timeout_ms;        /* handler; 0: 10 s */
+    const char *name;               /* for metrics: "webhooks", "api", "ops" */
+    const char *listen;             /* "127.0.0.1:8081"; port 0 picks one */
+    uint32_t connections_max;       /* 0: 1024 */
+    uint32_t requests_max;          /* suspended at once; 0: 512. Past it 429 */
+    size_t body_max_bytes;          /* 0: 1 MiB */
+    size_t connection_memory_bytes; /* 0: 16 KiB: bounds header size (431 past it) */
+    uint32_t idle_timeout_ms;       /* 0: 30 s */
+    uint32_t read_timeout_ms;       /* head and body; 0: 10 s */
+    uint32_t answer_timeout_ms;     /* handler; 0: 10 s */
     bool allow_upgrade;
     http_handler_fn *handler;
-    http_problem_fn *problem;          /* NULL: type, title, status and detail */
+    http_problem_fn *problem; /* NULL: type, title, status and detail */
     void *arg;
 };
 
 bool http_server_new(struct loop *loop, const struct http_server_options *options,
                      struct http_server **ret_server, struct err *err) MUST_USE;
-void http_server_drain(struct http_server *server);    /* accepts no more; open requests go on */
+void http_server_drain(struct http_server *server); /* accepts no more; open requests go on */
 uint32_t http_server_open_requests(const struct http_server *server);
 uint16_t http_server_port(const struct http_server *server);
-void http_server_free(struct http_server **server);    /* answers 503 to what is open, closes sockets */
+void http_server_free(struct http_server **server); /* answers 503 to what is open, closes sockets */
 
 /* The request: all borrowed until the answer. The handler owes each exchange exactly one reply or
  * upgrade, also when the client has left or the deadline has passed: the exchange stays valid until then
  * and is gone afterwards. HEAD shows as GET; the body of its answer is left out by the server. */
 const char *http_exchange_method(const struct http_exchange *exchange);
-const char *http_exchange_path(const struct http_exchange *exchange);       /* not decoded */
-const char *http_exchange_query(const struct http_exchange *exchange);      /* without '?', "" when none */
-const char *http_exchange_header(const struct http_exchange *exchange, const char *name); /* NULL when absent */
+const char *http_exchange_path(const struct http_exchange *exchange);  /* not decoded */
+const char *http_exchange_query(const struct http_exchange *exchange); /* without '?', "" when none */
+const char *http_exchange_header(const struct http_exchange *exchange,
+                                 const char *name); /* NULL when absent */
 struct str_view http_exchange_body(const struct http_exchange *exchange);
 const char *http_exchange_peer(const struct http_exchange *exchange);
 /* Decoded query parameter in the arena; NULL when absent. */
 const char *http_exchange_param(struct http_exchange *exchange, const char *name);
-struct arena *http_exchange_arena(struct http_exchange *exchange);          /* lives until the answer */
+struct arena *http_exchange_arena(struct http_exchange *exchange); /* lives until the answer */
 uint64_t http_exchange_started_ms(const struct http_exchange *exchange);
 
 /* The answer. Header strings and body are copied; a header with a line break in it is left out. reply and
  * upgrade return false when the server has answered already: deadline, or it was freed. */
 void http_exchange_set_header(struct http_exchange *exchange, const char *name, const char *value);
-bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type, struct str_view body);
+bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type,
+                         struct str_view body);
 
 /* Takes the connection over (101). After true, on_socket comes exactly once, from the loop: with a
  * non-blocking descriptor and the bytes that came early, `close` then to be called once, with `close_arg`,
  * instead of close(2); or with descriptor -1 and `close` NULL when the client left before. */
 typedef void http_close_fn(void *close_arg);
-typedef void http_upgraded_fn(void *arg, int fd, struct str_view early, http_close_fn *close, void *close_arg);
-bool http_exchange_upgrade(struct http_exchange *exchange, const char *protocol, http_upgraded_fn *on_socket, void *arg);
+typedef void http_upgraded_fn(void *arg, int fd, struct str_view early, http_close_fn *close,
+                              void *close_arg);
+bool http_exchange_upgrade(struct http_exchange *exchange, const char *protocol, http_upgraded_fn *on_socket,
+                           void *arg);
 /* on_gone comes from http_server_free() when the socket is still open then: it must call `close` before it returns. */
 typedef void http_gone_fn(void *arg);
 void http_upgraded_on_gone(void *close_arg, http_gone_fn *on_gone, void *arg);
-uint32_t http_server_open_sockets(const struct http_server *server);   /* upgraded, not yet closed */
+uint32_t http_server_open_sockets(const struct http_server *server); /* upgraded, not yet closed */
 
 /* For --describe. */
 extern const struct stat_info http_server_stats[];

@@ -162,7 +162,8 @@ static enum MHD_Result on_head(struct http_connection *connection, const char *m
 
     connection->phase = HTTP_PHASE_BODY;
     if (!is_sound)
-        return refuse_raw(connection, MHD_HTTP_BAD_REQUEST, "Content-Length, Transfer-Encoding or Host is ambiguous");
+        return refuse_raw(connection, MHD_HTTP_BAD_REQUEST,
+                          "Content-Length, Transfer-Encoding or Host is ambiguous");
     if (length != NULL && strtoull(length, NULL, 10) > connection->server->options.body_max_bytes) {
         http_server_count_limit(connection->server);
         /* A client that waits for 100 sends no body once it has the answer. */
@@ -209,8 +210,9 @@ static enum MHD_Result on_whole(struct http_connection *connection)
     return MHD_YES;
 }
 
-enum MHD_Result http_connection_request(void *cls, struct MHD_Connection *mhd, const char *url, const char *method,
-                                        const char *version, const char *data, size_t *data_len, void **context)
+enum MHD_Result http_connection_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                        const char *method, const char *version, const char *data,
+                                        size_t *data_len, void **context)
 {
     struct http_connection *connection = connection_of(mhd);
 
@@ -250,7 +252,7 @@ void http_connection_answer(struct http_connection *connection, int status, stru
     http_exchange_leave(&connection->exchange);
     http_connection_wait(connection, HTTP_LINE_REST);
     if (!connection->is_suspended)
-        return;                                /* on_whole() or refuse() queues it */
+        return; /* on_whole() or refuse() queues it */
     connection->next_to_resume = server->to_resume;
     server->to_resume = connection;
     http_server_wake(server);
@@ -258,17 +260,16 @@ void http_connection_answer(struct http_connection *connection, int status, stru
 
 void http_connection_expire(struct http_connection *connection)
 {
-    http_connection_answer(
-        connection, MHD_HTTP_SERVICE_UNAVAILABLE,
-        http_exchange_problem(connection->server, connection->exchange, MHD_HTTP_SERVICE_UNAVAILABLE,
-                              "no answer in time"));
+    http_connection_answer(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+                           http_exchange_problem(connection->server, connection->exchange,
+                                                 MHD_HTTP_SERVICE_UNAVAILABLE, "no answer in time"));
 }
 
 static void read_too_slow(struct http_connection *connection)
 {
     if (connection->phase == HTTP_PHASE_HEAD || connection->phase == HTTP_PHASE_BODY)
         (void)refuse_raw(connection, MHD_HTTP_REQUEST_TIMEOUT, "the request came too slowly");
-    shutdown(connection->fd, SHUT_RDWR);       /* libmicrohttpd sees the end, and closes */
+    shutdown(connection->fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
     http_connection_wait(connection, HTTP_LINE_REST);
 }
 

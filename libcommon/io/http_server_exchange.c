@@ -30,7 +30,8 @@ struct http_exchange *http_exchange_new(struct http_connection *connection, cons
     exchange->owners = 1;
     exchange->headers_end = &exchange->headers;
     exchange->started_ms = loop_now_ms(connection->server->loop);
-    exchange->arena = arena_new(EXCHANGE_ARENA_BYTES_BASE + EXCHANGE_ARENA_PER_BODY * options->body_max_bytes);
+    exchange->arena =
+        arena_new(EXCHANGE_ARENA_BYTES_BASE + EXCHANGE_ARENA_PER_BODY * options->body_max_bytes);
     buf_init(&exchange->body, options->body_max_bytes);
     exchange->path = arena_dup(exchange->arena, path);
     exchange->query = arena_strdup(exchange->arena, question != NULL ? question + 1 : "");
@@ -89,12 +90,13 @@ bool http_exchange_read_head(struct http_exchange *exchange, struct MHD_Connecti
     MHD_get_connection_values(mhd, MHD_HEADER_KIND, copy_header, exchange);
     length = http_exchange_header(exchange, "Content-Length");
     encoding = http_exchange_header(exchange, "Transfer-Encoding");
-    if (length != NULL && (encoding != NULL || *length == '\0' || length[strspn(length, "0123456789")] != '\0'))
+    if (length != NULL &&
+        (encoding != NULL || *length == '\0' || length[strspn(length, "0123456789")] != '\0'))
         return false;
     if (encoding != NULL && strcasecmp(encoding, "chunked") != 0)
         return false;
-    return count_header(exchange, "Content-Length") <= 1 && count_header(exchange, "Transfer-Encoding") <= 1
-           && count_header(exchange, "Host") <= 1;
+    return count_header(exchange, "Content-Length") <= 1 &&
+           count_header(exchange, "Transfer-Encoding") <= 1 && count_header(exchange, "Host") <= 1;
 }
 
 const char *http_exchange_method(const struct http_exchange *exchange)
@@ -172,10 +174,11 @@ void http_exchange_set_header(struct http_exchange *exchange, const char *name, 
     exchange->answer_headers = pair;
 }
 
-static struct MHD_Response *response_new(struct http_server *server, const char *content_type, struct str_view body)
+static struct MHD_Response *response_new(struct http_server *server, const char *content_type,
+                                         struct str_view body)
 {
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(body.len, (void *)(body.len > 0 ? body.data : ""), MHD_RESPMEM_MUST_COPY);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        body.len, (void *)(body.len > 0 ? body.data : ""), MHD_RESPMEM_MUST_COPY);
 
     if (response == NULL)
         abort();
@@ -197,8 +200,8 @@ static void add_headers(struct MHD_Response *response, const struct http_pair *p
 }
 
 /* Headers that a handler set for its own answer are not this one's. */
-static void problem_text(struct http_server *server, struct http_exchange *exchange, int status, const char *detail,
-                         struct buf *ret_body)
+static void problem_text(struct http_server *server, struct http_exchange *exchange, int status,
+                         const char *detail, struct buf *ret_body)
 {
     exchange->answer_headers = NULL;
     if (server->options.problem != NULL)
@@ -210,8 +213,8 @@ static void problem_text(struct http_server *server, struct http_exchange *excha
         http_exchange_set_header(exchange, "Retry-After", "1");
 }
 
-struct MHD_Response *http_exchange_problem(struct http_server *server, struct http_exchange *exchange, int status,
-                                           const char *detail)
+struct MHD_Response *http_exchange_problem(struct http_server *server, struct http_exchange *exchange,
+                                           int status, const char *detail)
 {
     struct MHD_Response *response;
     SCOPED_BUF body;
@@ -230,8 +233,9 @@ void http_exchange_problem_raw(struct http_server *server, struct http_exchange 
 
     buf_init(&body, PROBLEM_BYTES);
     problem_text(server, exchange, status, detail, &body);
-    buf_printf(ret_answer, "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n",
-               status, MHD_get_reason_phrase_for((unsigned)status), body.len);
+    buf_printf(ret_answer,
+               "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n", status,
+               MHD_get_reason_phrase_for((unsigned)status), body.len);
     for (const struct http_pair *pair = exchange->answer_headers; pair != NULL; pair = pair->next)
         if (pair->name != NULL && pair->value != NULL && strpbrk(pair->value, "\r\n") == NULL)
             buf_printf(ret_answer, "%s: %s\r\n", pair->name, pair->value);
@@ -239,7 +243,8 @@ void http_exchange_problem_raw(struct http_server *server, struct http_exchange 
     buf_append_view(ret_answer, buf_view(&body));
 }
 
-bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type, struct str_view body)
+bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type,
+                         struct str_view body)
 {
     struct http_connection *connection = exchange->connection;
     struct MHD_Response *response;
@@ -253,8 +258,8 @@ bool http_exchange_reply(struct http_exchange *exchange, int status, const char 
     return connection != NULL;
 }
 
-static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *context, const char *early, size_t early_len,
-                        MHD_socket fd, struct MHD_UpgradeResponseHandle *upgrade)
+static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *context, const char *early,
+                        size_t early_len, MHD_socket fd, struct MHD_UpgradeResponseHandle *upgrade)
 {
     struct http_connection *connection = cls;
     http_upgraded_fn *on_socket = connection->on_socket;
@@ -266,11 +271,12 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *context, co
     http_connection_wait(connection, HTTP_LINE_UPGRADED);
     http_server_count_socket(connection->server, 1);
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    on_socket(connection->socket_arg, fd, (struct str_view){ early, early_len }, http_connection_close_upgraded,
-              connection);
+    on_socket(connection->socket_arg, fd, (struct str_view){ early, early_len },
+              http_connection_close_upgraded, connection);
 }
 
-bool http_exchange_upgrade(struct http_exchange *exchange, const char *protocol, http_upgraded_fn *on_socket, void *arg)
+bool http_exchange_upgrade(struct http_exchange *exchange, const char *protocol, http_upgraded_fn *on_socket,
+                           void *arg)
 {
     struct http_connection *connection = exchange->connection;
     struct MHD_Response *response;

@@ -19,10 +19,10 @@ enum { WAIT_MS = 5000, ANSWER_BYTES = 1 << 16 };
 struct fixture {
     struct loop *loop;
     struct http_server *server;
-    struct http_exchange *held[HELD_MAX];   /* answered by the test, when it likes */
+    struct http_exchange *held[HELD_MAX]; /* answered by the test, when it likes */
     size_t held_count;
     bool is_holding;
-    int socket_fd;                          /* upgraded */
+    int socket_fd; /* upgraded */
     char early[64];
     http_close_fn *close;
     void *close_arg;
@@ -58,8 +58,8 @@ static void describe_request(struct http_exchange *exchange, struct buf *buf)
 
     buf_init(buf, ANSWER_BYTES);
     buf_printf(buf, "%s %s?%s a b=%s x-one=%s peer=%s body=%zu:%.10s", http_exchange_method(exchange),
-               http_exchange_path(exchange), http_exchange_query(exchange), param ? param : "-", header ? header : "-",
-               http_exchange_peer(exchange), body.len, body.len > 0 ? body.data : "");
+               http_exchange_path(exchange), http_exchange_query(exchange), param ? param : "-",
+               header ? header : "-", http_exchange_peer(exchange), body.len, body.len > 0 ? body.data : "");
 }
 
 static void handle(void *arg, struct http_exchange *exchange)
@@ -107,7 +107,8 @@ static void close_server(struct fixture *fixture)
 
 static int client_open(const struct fixture *fixture)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(http_server_port(fixture->server)),
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(http_server_port(fixture->server)),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
@@ -146,24 +147,29 @@ static void client_wait(struct fixture *fixture, int fd, const char *wanted, cha
         fail_msg("closed before '%s' came, got '%s'", wanted, ret_text);
 }
 
-#define wait_until(fixture, condition)                                                                      \
-    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                      \
-        loop_turn((fixture)->loop, 5);                                                                      \
-        if (loop_now_ms((fixture)->loop) > until_ms_)                                                       \
-            fail_msg("waited in vain for %s", #condition);                                                  \
+#define wait_until(fixture, condition)                                                                       \
+    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                       \
+        loop_turn((fixture)->loop, 5);                                                                       \
+        if (loop_now_ms((fixture)->loop) > until_ms_)                                                        \
+            fail_msg("waited in vain for %s", #condition);                                                   \
     }
 
 static void requests_are_read(void **state)
 {
-    static const struct { const char *label, *request, *wanted; } cases[] = {
+    static const struct {
+        const char *label, *request, *wanted;
+    } cases[] = {
         { "get", "GET /p%20q?a+b=c%26d&e HTTP/1.1\r\nHost: x\r\nX-One: 1\r\n\r\n",
           "GET /p%20q?a+b=c%26d&e a b=c&d x-one=1 peer=127.0.0.1 body=0:" },
         { "first of two headers", "GET / HTTP/1.1\r\nHost: x\r\nX-One: 1\r\nX-One: 2\r\n\r\n", "x-one=1 " },
-        { "post", "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", "POST /p? a b=- x-one=- peer=127.0.0.1 body=5:hello" },
-        { "chunked", "POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+        { "post", "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+          "POST /p? a b=- x-one=- peer=127.0.0.1 body=5:hello" },
+        { "chunked",
+          "POST /p HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
           "body=5:abcde" },
         { "own header", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "X-Answer: yes\r\n" },
-        { "body at the limit", "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789", "body=10:0123456789" },
+        { "body at the limit", "POST /p HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n0123456789",
+          "body=10:0123456789" },
     };
     struct fixture *fixture = open_server((struct http_server_options){ .body_max_bytes = 10 });
     char text[ANSWER_BYTES];
@@ -183,20 +189,32 @@ static void requests_are_read(void **state)
 
 static void what_is_wrong_is_refused(void **state)
 {
-    static const struct { const char *label, *request, *wanted; } cases[] = {
-        { "announced too large", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n01234567890", "HTTP/1.1 413 " },
-        { "announced too large, waits for 100", "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n", "HTTP/1.1 413 " },
-        { "chunks too large", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n", "HTTP/1.1 413 " },
-        { "two framings", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", "HTTP/1.1 400 " },
-        { "two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", "HTTP/1.1 400 " },
+    static const struct {
+        const char *label, *request, *wanted;
+    } cases[] = {
+        { "announced too large", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\n01234567890",
+          "HTTP/1.1 413 " },
+        { "announced too large, waits for 100",
+          "POST / HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 11\r\n\r\n",
+          "HTTP/1.1 413 " },
+        { "chunks too large",
+          "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n01234567890\r\n",
+          "HTTP/1.1 413 " },
+        { "two framings",
+          "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+          "HTTP/1.1 400 " },
+        { "two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+          "HTTP/1.1 400 " },
         { "signed length", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: +3\r\n\r\nabc", "HTTP/1.1 4" },
-        { "strange encoding", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 4" },
+        { "strange encoding",
+          "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", "HTTP/1.1 4" },
         { "two hosts", "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", "HTTP/1.1 400 " },
         { "no host", "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 " },
         { "slow head", "GET / HTTP/1.1\r\nHost:", "HTTP/1.1 408 " },
         { "slow body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nab", "HTTP/1.1 408 " },
     };
-    struct fixture *fixture = open_server((struct http_server_options){ .body_max_bytes = 10, .read_timeout_ms = 100 });
+    struct fixture *fixture =
+        open_server((struct http_server_options){ .body_max_bytes = 10, .read_timeout_ms = 100 });
     char text[ANSWER_BYTES];
 
     (void)state;
@@ -278,7 +296,7 @@ static void answers_may_come_later_and_in_any_order(void **state)
     for (size_t i = 0; i < CLIENTS; i++)
         client_wait(fixture, fds[i], "\r\n\r\ndone", text);
     fixture->is_holding = false;
-    for (size_t i = 0; i < CLIENTS; i++) {          /* the connections go on */
+    for (size_t i = 0; i < CLIENTS; i++) { /* the connections go on */
         client_send(fds[i], "GET /next HTTP/1.1\r\nHost: x\r\n\r\n");
         client_wait(fixture, fds[i], "GET /next", text);
         close(fds[i]);
@@ -452,17 +470,19 @@ static void upgrade_that_never_happens_is_told(void **state)
     client_send(fd, "GET /hold HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n");
     wait_until(fixture, fixture->held_count == 1);
     setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){ .l_onoff = 1 }, sizeof(struct linger));
-    close(fd);                                      /* reset: the 101 cannot be written */
+    close(fd); /* reset: the 101 cannot be written */
     assert_true(http_exchange_upgrade(fixture->held[0], "echo", on_socket, fixture));
     wait_until(fixture, fixture->socket_count == 1);
-    if (fixture->socket_fd >= 0)                    /* libmicrohttpd may see it only afterwards */
+    if (fixture->socket_fd >= 0) /* libmicrohttpd may see it only afterwards */
         fixture->close(fixture->close_arg);
     close_server(fixture);
 }
 
 static void listen_addresses(void **state)
 {
-    static const struct { const char *listen, *wanted; } cases[] = {
+    static const struct {
+        const char *listen, *wanted;
+    } cases[] = {
         { "127.0.0.1", "has no port" },
         { "127.0.0.1:", "has no port" },
         { "127.0.0.1:70000x", "not a numeric address" },
@@ -476,7 +496,9 @@ static void listen_addresses(void **state)
 
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        const struct http_server_options options = { .name = "test", .listen = cases[i].listen, .handler = handle };
+        const struct http_server_options options = { .name = "test",
+                                                     .listen = cases[i].listen,
+                                                     .handler = handle };
         struct http_server *server = NULL;
         struct err err = { 0 };
         bool is_open = http_server_new(loop, &options, &server, &err);

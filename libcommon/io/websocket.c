@@ -23,17 +23,17 @@ enum {
     SILENT_INTERVALS_MAX = 2,
     CLOSE_TIMEOUT_MS = 5000,
     OUT_MAX_BYTES = 32 << 10,
-    READ_MAX_BYTES = 64 << 10,          /* a turn: others want theirs */
-    WRITES_MAX = 8,                     /* a turn, likewise */
-    REASON_MAX_BYTES = 123,             /* RFC 6455 §5.5: a control frame's 125, less the code */
+    READ_MAX_BYTES = 64 << 10, /* a turn: others want theirs */
+    WRITES_MAX = 8,            /* a turn, likewise */
+    REASON_MAX_BYTES = 123,    /* RFC 6455 §5.5: a control frame's 125, less the code */
     CODE_TRY_AGAIN_LATER = 1013,
 };
 
 enum websocket_state {
     WEBSOCKET_UPGRADING,
     WEBSOCKET_OPEN,
-    WEBSOCKET_CLOSING,                  /* a close frame is queued, or came */
-    WEBSOCKET_LINGERING,                /* ours is out, what still comes is thrown away: closing with unread
+    WEBSOCKET_CLOSING,   /* a close frame is queued, or came */
+    WEBSOCKET_LINGERING, /* ours is out, what still comes is thrown away: closing with unread
                                            bytes would reset the connection and take the frame away */
     WEBSOCKET_ENDED,
 };
@@ -45,17 +45,17 @@ struct websocket {
     wslay_event_context_ptr frames;
     int fd;
     struct loop_poll *poll;
-    struct loop_timer *timer;           /* pings; once closing, the end of patience */
+    struct loop_timer *timer; /* pings; once closing, the end of patience */
     http_close_fn *close;
     void *close_arg;
-    struct buf early;                   /* came with the handshake */
+    struct buf early; /* came with the handshake */
     size_t early_read;
     struct buf out;
     size_t out_sent;
-    size_t read_left;                   /* of READ_MAX_BYTES */
+    size_t read_left; /* of READ_MAX_BYTES */
     uint64_t heard_ms;
-    int close_code;                     /* why we close; 0: the peer does */
-    bool is_cut;                        /* the connection ended without a close frame */
+    int close_code; /* why we close; 0: the peer does */
+    bool is_cut;    /* the connection ended without a close frame */
 };
 
 /* The only writer of socket->state. */
@@ -81,7 +81,7 @@ static void websocket_free(struct websocket *socket)
 static void websocket_end(struct websocket *socket, int code)
 {
     websocket_move(socket, WEBSOCKET_ENDED);
-    loop_poll_free(&socket->poll);      /* before the descriptor is closed */
+    loop_poll_free(&socket->poll); /* before the descriptor is closed */
     if (socket->close != NULL)
         socket->close(socket->close_arg);
     socket->options.on_close(socket->options.arg, socket, code);
@@ -157,7 +157,8 @@ static ssize_t on_send(wslay_event_context_ptr frames, const uint8_t *data, size
     return (ssize_t)len;
 }
 
-static void on_message(wslay_event_context_ptr frames, const struct wslay_event_on_msg_recv_arg *message, void *arg)
+static void on_message(wslay_event_context_ptr frames, const struct wslay_event_on_msg_recv_arg *message,
+                       void *arg)
 {
     struct websocket *socket = arg;
 
@@ -170,7 +171,7 @@ static void on_message(wslay_event_context_ptr frames, const struct wslay_event_
     else if (message->opcode == WSLAY_BINARY_FRAME)
         websocket_close(socket, WSLAY_CODE_UNSUPPORTED_DATA, "text only");
     else if (message->opcode == WSLAY_CONNECTION_CLOSE)
-        websocket_move(socket, WEBSOCKET_CLOSING);   /* wslay answers it */
+        websocket_move(socket, WEBSOCKET_CLOSING); /* wslay answers it */
 }
 
 /* ---- bytes ---- */
@@ -186,7 +187,7 @@ static bool send_out(struct websocket *socket, bool *ret_is_blocked)
         return *ret_is_blocked;
     socket->out_sent += (size_t)sent;
     if (socket->out_sent == socket->out.len) {
-        buf_done(&socket->out);         /* thousands of idle sockets keep no buffer */
+        buf_done(&socket->out); /* thousands of idle sockets keep no buffer */
         buf_init(&socket->out, OUT_MAX_BYTES);
         socket->out_sent = 0;
     }
@@ -229,7 +230,7 @@ static bool is_over(struct websocket *socket)
     if (wslay_event_get_close_received(socket->frames))
         return true;
     if (socket->state < WEBSOCKET_LINGERING && !wslay_event_get_read_enabled(socket->frames)) {
-        websocket_move(socket, WEBSOCKET_LINGERING);    /* wslay has seen nonsense and reads no more */
+        websocket_move(socket, WEBSOCKET_LINGERING); /* wslay has seen nonsense and reads no more */
         shutdown(socket->fd, SHUT_WR);
     }
     return false;
@@ -246,8 +247,8 @@ static void on_ready(void *arg, int events, int status)
         return;
     }
     socket->read_left = READ_MAX_BYTES;
-    if (is_alive && ((events & UV_READABLE) || socket->early_read < socket->early.len)
-        && wslay_event_want_read(socket->frames))
+    if (is_alive && ((events & UV_READABLE) || socket->early_read < socket->early.len) &&
+        wslay_event_want_read(socket->frames))
         is_alive = wslay_event_recv(socket->frames) == 0;
     if (socket->early_read > 0 && socket->early_read == socket->early.len) {
         buf_done(&socket->early);
@@ -311,13 +312,15 @@ static void on_socket(void *arg, int fd, struct str_view early, http_close_fn *c
     loop_timer_start(socket->timer, socket->options.ping_interval_ms, socket->options.ping_interval_ms);
     websocket_move(socket, WEBSOCKET_OPEN);
     socket->options.on_open(socket->options.arg, socket);
-    loop_poll_start(socket->poll, UV_READABLE | UV_WRITABLE);   /* the next turn reads what came early */
+    loop_poll_start(socket->poll, UV_READABLE | UV_WRITABLE); /* the next turn reads what came early */
 }
 
 static struct websocket *websocket_new(struct loop *loop, const struct websocket_options *options)
 {
     static const struct wslay_event_callbacks callbacks = {
-        .recv_callback = on_recv, .send_callback = on_send, .on_msg_recv_callback = on_message,
+        .recv_callback = on_recv,
+        .send_callback = on_send,
+        .on_msg_recv_callback = on_message,
     };
     struct websocket *socket = calloc(1, sizeof(*socket));
 
@@ -326,7 +329,7 @@ static struct websocket *websocket_new(struct loop *loop, const struct websocket
     socket->loop = loop;
     socket->fd = -1;
     socket->options = *options;
-    socket->options.subprotocol = NULL;     /* the handshake's alone */
+    socket->options.subprotocol = NULL; /* the handshake's alone */
     if (options->message_max_bytes == 0)
         socket->options.message_max_bytes = MESSAGE_MAX_BYTES;
     if (options->queue_max_bytes == 0)
@@ -339,7 +342,8 @@ static struct websocket *websocket_new(struct loop *loop, const struct websocket
     return socket;
 }
 
-bool websocket_accept(struct loop *loop, struct http_exchange *exchange, const struct websocket_options *options)
+bool websocket_accept(struct loop *loop, struct http_exchange *exchange,
+                      const struct websocket_options *options)
 {
     char accept_key[WEBSOCKET_ACCEPT_BYTES];
     struct websocket *socket;
@@ -358,7 +362,8 @@ bool websocket_accept(struct loop *loop, struct http_exchange *exchange, const s
 
 void websocket_send_text(struct websocket *socket, struct str_view text)
 {
-    const struct wslay_event_msg message = { .opcode = WSLAY_TEXT_FRAME, .msg = (const uint8_t *)text.data,
+    const struct wslay_event_msg message = { .opcode = WSLAY_TEXT_FRAME,
+                                             .msg = (const uint8_t *)text.data,
                                              .msg_length = text.len };
 
     if (socket->state != WEBSOCKET_OPEN)

@@ -16,10 +16,10 @@
 struct websocket;
 
 struct websocket_options {
-    const char *subprotocol;                 /* NULL: none; otherwise required of the client */
-    size_t message_max_bytes;                /* inbound; 0: 16 KiB */
-    size_t queue_max_bytes;                  /* outbound; 0: 1 MiB */
-    uint32_t ping_interval_ms;               /* 0: 25 s */
+    const char *subprotocol;   /* NULL: none; otherwise required of the client */
+    size_t message_max_bytes;  /* inbound; 0: 16 KiB */
+    size_t queue_max_bytes;    /* outbound; 0: 1 MiB */
+    uint32_t ping_interval_ms; /* 0: 25 s */
     void (*on_open)(void *arg, struct websocket *socket);
     void (*on_text)(void *arg, struct websocket *socket, struct str_view text);
     void (*on_close)(void *arg, struct websocket *socket, int code);
@@ -28,8 +28,9 @@ struct websocket_options {
 
 /* Checks the handshake headers and takes the exchange over in any case: when it is no WebSocket request it
  * answers 400 or 426 by itself and returns false; false also when the exchange's deadline has passed. */
-bool websocket_accept(struct loop *loop, struct http_exchange *exchange, const struct websocket_options *options);
-void websocket_send_text(struct websocket *socket, struct str_view text);   /* copied */
+bool websocket_accept(struct loop *loop, struct http_exchange *exchange,
+                      const struct websocket_options *options);
+void websocket_send_text(struct websocket *socket, struct str_view text); /* copied */
 size_t websocket_queued_bytes(const struct websocket *socket);
 void websocket_close(struct websocket *socket, int code, const char *reason); /* on_close follows */
 void websocket_set_arg(struct websocket *socket, void *arg);

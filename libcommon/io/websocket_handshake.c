@@ -10,7 +10,8 @@
 enum { KEY_BYTES = 16, SHA1_BYTES = 20, KEY_TEXT_MAX_BYTES = 64 };
 
 /* Is `wanted` one of the comma-separated words of the header? */
-static bool has_word(const struct http_exchange *exchange, const char *name, const char *wanted, bool is_case_kept)
+static bool has_word(const struct http_exchange *exchange, const char *name, const char *wanted,
+                     bool is_case_kept)
 {
     struct str_view rest = str_view_of(http_exchange_header(exchange, name)), piece;
 
@@ -31,7 +32,8 @@ static bool refuse(struct http_exchange *exchange, int status, const char *detai
         http_exchange_set_header(exchange, "Upgrade", "websocket");
         http_exchange_set_header(exchange, "Sec-WebSocket-Version", "13");
     }
-    snprintf(text, sizeof(text), "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
+    snprintf(text, sizeof(text),
+             "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
              status == 426 ? "Upgrade Required" : "Bad Request", status, detail);
     (void)http_exchange_reply(exchange, status, "application/problem+json", str_view_of(text));
     return false;
@@ -43,7 +45,8 @@ static bool is_key(const char *key)
     SCOPED_BUF bytes;
 
     buf_init(&bytes, KEY_TEXT_MAX_BYTES);
-    is_sound = key != NULL && strlen(key) == 24 && base64_decode(str_view_of(key), &bytes) && bytes.len == KEY_BYTES;
+    is_sound =
+        key != NULL && strlen(key) == 24 && base64_decode(str_view_of(key), &bytes) && bytes.len == KEY_BYTES;
     return is_sound;
 }
 
@@ -66,7 +69,8 @@ bool websocket_check_handshake(struct http_exchange *exchange, const char *subpr
     const char *version = http_exchange_header(exchange, "Sec-WebSocket-Version");
     const char *key = http_exchange_header(exchange, "Sec-WebSocket-Key");
 
-    if (strcmp(http_exchange_method(exchange), "GET") != 0 || !has_word(exchange, "Upgrade", "websocket", false))
+    if (strcmp(http_exchange_method(exchange), "GET") != 0 ||
+        !has_word(exchange, "Upgrade", "websocket", false))
         return refuse(exchange, 426, "this is a WebSocket");
     if (!has_word(exchange, "Connection", "upgrade", false))
         return refuse(exchange, 400, "Connection is not Upgrade");

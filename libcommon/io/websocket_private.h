@@ -5,7 +5,7 @@
 
 #include "io/websocket.h"
 
-#define WEBSOCKET_ACCEPT_BYTES 29      /* base64 of a SHA-1, and its NUL */
+#define WEBSOCKET_ACCEPT_BYTES 29 /* base64 of a SHA-1, and its NUL */
 
 /* Checks the client's opening handshake (RFC 6455 §4.2.1). true: *ret_accept is the key's answer.
  * false: the exchange is answered. */

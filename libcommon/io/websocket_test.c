@@ -72,8 +72,9 @@ static void handle(void *arg, struct http_exchange *exchange)
 static struct fixture *open_all(struct websocket_options options)
 {
     struct fixture *fixture = calloc(1, sizeof(*fixture));
-    const struct http_server_options server = { .name = "test", .listen = "127.0.0.1:0", .handler = handle,
-                                                .arg = fixture, .allow_upgrade = true };
+    const struct http_server_options server = {
+        .name = "test", .listen = "127.0.0.1:0", .handler = handle, .arg = fixture, .allow_upgrade = true
+    };
     struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct err err = { 0 };
 
@@ -114,11 +115,11 @@ static void turn(struct fixture *fixture)
     fixture->bytes[fixture->len] = '\0';
 }
 
-#define wait_until(fixture, condition)                                                                      \
-    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                      \
-        turn(fixture);                                                                                      \
-        if (loop_now_ms((fixture)->loop) > until_ms_)                                                       \
-            fail_msg("waited in vain for %s", #condition);                                                  \
+#define wait_until(fixture, condition)                                                                       \
+    for (uint64_t until_ms_ = loop_now_ms((fixture)->loop) + WAIT_MS; !(condition);) {                       \
+        turn(fixture);                                                                                       \
+        if (loop_now_ms((fixture)->loop) > until_ms_)                                                        \
+            fail_msg("waited in vain for %s", #condition);                                                   \
     }
 
 static void client_send(struct fixture *fixture, const void *bytes, size_t len)
@@ -160,8 +161,8 @@ static bool take_frame(struct fixture *fixture, int *ret_first, char *ret_data, 
     size_t head = 2, len;
 
     if (fixture->len < 4)
-        return fixture->len >= 2 && fixture->bytes[1] == 0 && (*ret_first = fixture->bytes[0]) && (*ret_len = 0, true)
-               && (memmove(fixture->bytes, fixture->bytes + 2, fixture->len -= 2), true);
+        return fixture->len >= 2 && fixture->bytes[1] == 0 && (*ret_first = fixture->bytes[0]) &&
+               (*ret_len = 0, true) && (memmove(fixture->bytes, fixture->bytes + 2, fixture->len -= 2), true);
     len = fixture->bytes[1];
     if (len == 126) {
         len = (size_t)fixture->bytes[2] << 8 | fixture->bytes[3];
@@ -205,8 +206,9 @@ static void expect_close(struct fixture *fixture, int code)
 }
 
 #define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-#define HANDSHAKE "GET /v1/events HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n" \
-                  "Sec-WebSocket-Version: 13\r\n" KEY
+#define HANDSHAKE                                                                                            \
+    "GET /v1/events HTTP/1.1\r\nHost: x\r\nUpgrade: WebSocket\r\nConnection: keep-alive, Upgrade\r\n"        \
+    "Sec-WebSocket-Version: 13\r\n" KEY
 
 static void shake_hands(struct fixture *fixture)
 {
@@ -221,25 +223,39 @@ static void shake_hands(struct fixture *fixture)
 
 static void handshakes(void **state)
 {
-    static const struct { const char *label, *subprotocol, *request, *wanted; } cases[] = {
-        { "good, RFC 6455 §1.3", NULL, HANDSHAKE "\r\n", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" },
+    static const struct {
+        const char *label, *subprotocol, *request, *wanted;
+    } cases[] = {
+        { "good, RFC 6455 §1.3", NULL, HANDSHAKE "\r\n",
+          "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" },
         { "its status", NULL, HANDSHAKE "\r\n", "HTTP/1.1 101 " },
         { "subprotocol", "guichet.v1", HANDSHAKE "Sec-WebSocket-Protocol: a, guichet.v1\r\n\r\n",
           "Sec-WebSocket-Protocol: guichet.v1\r\n" },
         { "no subprotocol", "guichet.v1", HANDSHAKE "\r\n", "HTTP/1.1 400 " },
-        { "another subprotocol", "guichet.v1", HANDSHAKE "Sec-WebSocket-Protocol: GUICHET.v1\r\n\r\n", "HTTP/1.1 400 " },
+        { "another subprotocol", "guichet.v1", HANDSHAKE "Sec-WebSocket-Protocol: GUICHET.v1\r\n\r\n",
+          "HTTP/1.1 400 " },
         { "no upgrade", NULL, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 426 " },
         { "no upgrade, said how", NULL, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "Upgrade: websocket\r\n" },
-        { "post", NULL, "POST / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n"
-          "Sec-WebSocket-Version: 13\r\n" KEY "\r\n", "HTTP/1.1 426 " },
-        { "connection says nothing", NULL, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive\r\n"
-          "Sec-WebSocket-Version: 13\r\n" KEY "\r\n", "HTTP/1.1 400 " },
-        { "old version", NULL, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-          "Sec-WebSocket-Version: 8\r\n" KEY "\r\n", "Sec-WebSocket-Version: 13\r\n" },
-        { "no key", NULL, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-          "Sec-WebSocket-Version: 13\r\n\r\n", "HTTP/1.1 400 " },
-        { "short key", NULL, "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n\r\n", "HTTP/1.1 400 " },
+        { "post", NULL,
+          "POST / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n"
+          "Sec-WebSocket-Version: 13\r\n" KEY "\r\n",
+          "HTTP/1.1 426 " },
+        { "connection says nothing", NULL,
+          "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: keep-alive\r\n"
+          "Sec-WebSocket-Version: 13\r\n" KEY "\r\n",
+          "HTTP/1.1 400 " },
+        { "old version", NULL,
+          "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          "Sec-WebSocket-Version: 8\r\n" KEY "\r\n",
+          "Sec-WebSocket-Version: 13\r\n" },
+        { "no key", NULL,
+          "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          "Sec-WebSocket-Version: 13\r\n\r\n",
+          "HTTP/1.1 400 " },
+        { "short key", NULL,
+          "GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n\r\n",
+          "HTTP/1.1 400 " },
     };
 
     (void)state;
@@ -290,7 +306,7 @@ static void early_bytes_are_read_first(void **state)
     memcpy(bytes, HANDSHAKE "\r\n", len);
     len += frame_write(bytes + len, FIN | TEXT, "one", 3);
     len += frame_write(bytes + len, FIN | TEXT, "two", 3);
-    client_send(fixture, bytes, len - 2);                /* the last of it comes later */
+    client_send(fixture, bytes, len - 2); /* the last of it comes later */
     wait_until(fixture, fixture->texts == 1);
     assert_string_equal(fixture->text, "one");
     client_send(fixture, bytes + len - 2, 2);
@@ -301,7 +317,13 @@ static void early_bytes_are_read_first(void **state)
 
 static void what_is_wrong_closes(void **state)
 {
-    static const struct { const char *label; int first; const char *data; size_t len; int code, reported; } cases[] = {
+    static const struct {
+        const char *label;
+        int first;
+        const char *data;
+        size_t len;
+        int code, reported;
+    } cases[] = {
         { "binary", FIN | BINARY, "x", 1, 1003, 1003 },
         { "text that is not UTF-8", FIN | TEXT, "\xff\xfe", 2, 1007, 1007 },
         { "surrogate", FIN | TEXT, "\xed\xa0\x80", 3, 1007, 1007 },
@@ -348,13 +370,13 @@ static void large_messages_are_1009(void **state)
     send_frame(fixture, FIN | TEXT, large, 100);
     wait_until(fixture, fixture->texts == 1);
     send_frame(fixture, FIN | TEXT, large, sizeof(large));
-    expect_close(fixture, 1009);                         /* and it arrives, although much is unread */
+    expect_close(fixture, 1009); /* and it arrives, although much is unread */
     close_all(fixture);
 
     fixture = open_all((struct websocket_options){ .message_max_bytes = 100 });
     shake_hands(fixture);
     send_frame(fixture, TEXT, large, 60);
-    send_frame(fixture, FIN, large, 60);                 /* too large together */
+    send_frame(fixture, FIN, large, 60); /* too large together */
     expect_close(fixture, 1009);
     close_all(fixture);
 }
@@ -381,7 +403,7 @@ static void server_closes(void **state)
     shake_hands(fixture);
     send_frame(fixture, FIN | TEXT, "bye", 3);
     expect_close(fixture, 4001);
-    assert_int_equal(fixture->closed, 0);                /* waits for the client's */
+    assert_int_equal(fixture->closed, 0); /* waits for the client's */
     send_frame(fixture, FIN | TEXT, "unheard", 7);
     send_frame(fixture, FIN | CLOSE, "\x0f\xa1", 2);
     wait_until(fixture, fixture->is_at_end && fixture->closed == 1);
@@ -413,7 +435,7 @@ static void silent_client_is_closed(void **state)
     send_frame(fixture, FIN | PONG, "", 0);
     expect_frame(fixture, FIN | PING, "");
     assert_int_equal(fixture->closed, 0);
-    wait_until(fixture, fixture->closed == 1);           /* no more pongs */
+    wait_until(fixture, fixture->closed == 1); /* no more pongs */
     assert_int_equal(fixture->close_code, 1006);
     close_all(fixture);
 }
@@ -433,15 +455,15 @@ static void slow_client_is_1013(void **state)
         size_t before = websocket_queued_bytes(fixture->socket);
 
         websocket_send_text(fixture->socket, (struct str_view){ text, sizeof(text) });
-        assert_true(websocket_queued_bytes(fixture->socket) <= 100000 + 125);    /* and the close frame */
+        assert_true(websocket_queued_bytes(fixture->socket) <= 100000 + 125); /* and the close frame */
         if (websocket_queued_bytes(fixture->socket) < before + sizeof(text))
-            break;                                       /* it has refused */
+            break; /* it has refused */
         if (before > 50000)
-            continue;                                    /* the client reads nothing: fill the rest at once */
+            continue; /* the client reads nothing: fill the rest at once */
         loop_turn(fixture->loop, 1);
         assert_true(loop_now_ms(fixture->loop) < until_ms);
     }
-    while (first != (FIN | CLOSE)) {                     /* it reads again: whole messages, then the close */
+    while (first != (FIN | CLOSE)) { /* it reads again: whole messages, then the close */
         wait_until(fixture, take_frame(fixture, &first, got, &len));
         if (first == (FIN | TEXT))
             received += len == sizeof(text);

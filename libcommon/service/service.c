@@ -35,7 +35,8 @@ static struct service_config *config_of(const struct service *service)
 static bool apply_log_level(const struct service_config *config, enum log_level *ret_level, struct err *err)
 {
     if (!log_level_parse(config->log_level, ret_level))
-        return err_set(err, ERR_CONFIG, "log_level '%s' is not debug, info, warn or error", config->log_level);
+        return err_set(err, ERR_CONFIG, "log_level '%s' is not debug, info, warn or error",
+                       config->log_level);
     return true;
 }
 
@@ -51,10 +52,11 @@ static void on_hup(void *arg)
     if (config == NULL)
         abort();
     loop_excuse(service->loop);
-    if (config_read(service->name, state->options.config_path, state->keys, config, &err)
-        && apply_log_level(config, &level, &err)) {
+    if (config_read(service->name, state->options.config_path, state->keys, config, &err) &&
+        apply_log_level(config, &level, &err)) {
         log_set_level(level);
-        log_event(LOG_INFO, "config_reloaded", LOG_TEXT("log_level", ((struct service_config *)config)->log_level));
+        log_event(LOG_INFO, "config_reloaded",
+                  LOG_TEXT("log_level", ((struct service_config *)config)->log_level));
     } else {
         log_event(LOG_WARN, "config_reload_refused", LOG_ERR(&err));
     }
@@ -72,7 +74,8 @@ static void check_drained(void *arg)
         if (state->drains[i].is_drained != NULL && !state->drains[i].is_drained(state->drains[i].arg))
             return;
     if (is_late)
-        log_event(LOG_WARN, "service_drain_late", LOG_NUMBER("timeout_ms", config_of(service)->drain_timeout_ms));
+        log_event(LOG_WARN, "service_drain_late",
+                  LOG_NUMBER("timeout_ms", config_of(service)->drain_timeout_ms));
     loop_timer_stop(state->drain_timer);
     loop_stop(service->loop);
 }
@@ -116,8 +119,8 @@ static bool open_config(struct service *service, struct err *err)
     enum log_level level;
 
     state->is_config_read = true;
-    if (!config_read(service->name, state->options.config_path, state->keys, service->config, err)
-        || !apply_log_level(config_of(service), &level, err) || !failpoint_init(err))
+    if (!config_read(service->name, state->options.config_path, state->keys, service->config, err) ||
+        !apply_log_level(config_of(service), &level, err) || !failpoint_init(err))
         return false;
     log_init(service->name, level);
     return true;
@@ -133,8 +136,8 @@ bool service_open(struct service *service, int argc, char **argv, struct err *er
     pthread_mutex_init(&state->mutex, NULL);
     pthread_cond_init(&state->closed, NULL);
     state->keys = service_merge_keys(service->config_keys);
-    if (!service_parse_options(service, argc, argv, &state->options, err)
-        || service_answer_options(service, &state->options, state->keys) || !open_config(service, err))
+    if (!service_parse_options(service, argc, argv, &state->options, err) ||
+        service_answer_options(service, &state->options, state->keys) || !open_config(service, err))
         return false;
     if (state->options.is_check) {
         printf("guichet-%s: the settings are right\n", service->name);
@@ -157,7 +160,8 @@ void service_add_check(struct service *service, const char *name, service_check_
     state->checks[state->check_count++] = (struct service_check){ name, check, arg };
 }
 
-void service_on_drain(struct service *service, service_drain_fn *drain, service_is_drained_fn *is_drained, void *arg)
+void service_on_drain(struct service *service, service_drain_fn *drain, service_is_drained_fn *is_drained,
+                      void *arg)
 {
     struct service_state *state = service->state;
 

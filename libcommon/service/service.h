@@ -24,15 +24,19 @@ struct service_config {
     uint32_t loop_turn_max_ms;
 };
 
-struct service_stats_table { const char *module; const struct stat_info *infos; size_t count; };
+struct service_stats_table {
+    const char *module;
+    const struct stat_info *infos;
+    size_t count;
+};
 
 struct service {
     /* given by main */
     const char *name;
-    const char *summary;                        /* one sentence for --help and --describe */
-    const struct config_key *config_keys;       /* the service's own */
-    void *config;                               /* zeroed; begins with struct service_config */
-    const struct service_stats_table *stats;    /* ends with module NULL; for --describe */
+    const char *summary;                     /* one sentence for --help and --describe */
+    const struct config_key *config_keys;    /* the service's own */
+    void *config;                            /* zeroed; begins with struct service_config */
+    const struct service_stats_table *stats; /* ends with module NULL; for --describe */
     /* made by service_open */
     struct loop *loop;
     struct worker *worker;
@@ -47,10 +51,11 @@ void service_add_check(struct service *service, const char *name, service_check_
 /* Drain: called at SIGTERM; is_drained is polled until true. */
 typedef void service_drain_fn(void *arg);
 typedef bool service_is_drained_fn(void *arg);
-void service_on_drain(struct service *service, service_drain_fn *drain, service_is_drained_fn *is_drained, void *arg);
+void service_on_drain(struct service *service, service_drain_fn *drain, service_is_drained_fn *is_drained,
+                      void *arg);
 bool service_ready(struct service *service, struct err *err) MUST_USE;
 void service_run(struct service *service);
-int service_fail(struct service *service, const struct err *err);   /* one line on stderr; the exit code */
+int service_fail(struct service *service, const struct err *err); /* one line on stderr; the exit code */
 void service_close(struct service *service);
 
 #endif

@@ -32,7 +32,9 @@ static void append_check(struct buf *buf, const char *name, bool is_ok, const st
 static void reply_ready(struct service_state *state, struct http_exchange *exchange, struct buf *buf)
 {
     static const char *const steps[] = {
-        [SERVICE_STARTING] = "starting", [SERVICE_READY] = "running", [SERVICE_DRAINING] = "draining",
+        [SERVICE_STARTING] = "starting",
+        [SERVICE_READY] = "running",
+        [SERVICE_DRAINING] = "draining",
         [SERVICE_STOPPED] = "stopped",
     };
     bool is_ready = state->step == SERVICE_READY;

@@ -16,23 +16,26 @@
 enum { DESCRIBE_MAX_BYTES = 1 << 20, SKELETON_TABLES = 4 };
 
 static const struct config_key skeleton_keys[] = {
-    { CONFIG_AT(service_config, log_level), .type = CONFIG_STR, .flags = CONFIG_RELOADABLE, .fallback = "info",
-      .help = "debug, info, warn or error." },
+    { CONFIG_AT(service_config, log_level), .type = CONFIG_STR, .flags = CONFIG_RELOADABLE,
+      .fallback = "info", .help = "debug, info, warn or error." },
     { CONFIG_AT(service_config, ops_listen), .type = CONFIG_STR, .flags = CONFIG_REQUIRED,
       .help = "Address of the ops port: /livez, /readyz, /metrics." },
     { CONFIG_AT(service_config, drain_timeout_ms), .type = CONFIG_MS, .fallback = "8s", .max = 600000,
       .help = "How long SIGTERM waits for what is under way." },
-    { CONFIG_AT(service_config, loop_turn_max_ms), .type = CONFIG_MS, .fallback = "50ms", .min = 1, .max = 60000,
-      .help = "A turn of the event loop that is longer is logged and counted." },
+    { CONFIG_AT(service_config, loop_turn_max_ms), .type = CONFIG_MS, .fallback = "50ms", .min = 1,
+      .max = 60000, .help = "A turn of the event loop that is longer is logged and counted." },
 };
 
-bool service_parse_options(const struct service *service, int argc, char **argv, struct service_options *ret_options,
-                           struct err *err)
+bool service_parse_options(const struct service *service, int argc, char **argv,
+                           struct service_options *ret_options, struct err *err)
 {
     static const struct option names[] = {
-        { "config", required_argument, NULL, 'c' }, { "check", no_argument, NULL, 'k' },
-        { "describe", no_argument, NULL, 'd' },     { "version", no_argument, NULL, 'v' },
-        { "failpoints", no_argument, NULL, 'f' },   { "help", no_argument, NULL, 'h' },
+        { "config", required_argument, NULL, 'c' },
+        { "check", no_argument, NULL, 'k' },
+        { "describe", no_argument, NULL, 'd' },
+        { "version", no_argument, NULL, 'v' },
+        { "failpoints", no_argument, NULL, 'f' },
+        { "help", no_argument, NULL, 'h' },
         { NULL, 0, NULL, 0 },
     };
     struct service_options options = { 0 };
@@ -43,14 +46,28 @@ bool service_parse_options(const struct service *service, int argc, char **argv,
     opterr = 0;
     while ((letter = getopt_long(argc, argv, ":", names, NULL)) != -1) {
         switch (letter) {
-        case 'c': options.config_path = optarg; break;
-        case 'k': options.is_check = true; break;
-        case 'd': options.is_describe = true; break;
-        case 'v': options.is_version = true; break;
-        case 'f': options.is_failpoints = true; break;
-        case 'h': options.is_help = true; break;
-        case ':': return err_set(err, ERR_CONFIG, "option '%s' needs a value", argv[optind - 1]);
-        default: return err_set(err, ERR_CONFIG, "option '%s' is unknown; see --help", argv[optind - 1]);
+        case 'c':
+            options.config_path = optarg;
+            break;
+        case 'k':
+            options.is_check = true;
+            break;
+        case 'd':
+            options.is_describe = true;
+            break;
+        case 'v':
+            options.is_version = true;
+            break;
+        case 'f':
+            options.is_failpoints = true;
+            break;
+        case 'h':
+            options.is_help = true;
+            break;
+        case ':':
+            return err_set(err, ERR_CONFIG, "option '%s' needs a value", argv[optind - 1]);
+        default:
+            return err_set(err, ERR_CONFIG, "option '%s' is unknown; see --help", argv[optind - 1]);
         }
     }
     if (optind < argc)
@@ -97,7 +114,7 @@ size_t service_config_bytes(const struct config_key *keys)
     size_t bytes = 0;
 
     for (; keys->name != NULL; keys++) {
-        size_t end = keys->offset + sizeof(struct config_list);   /* the largest of the types */
+        size_t end = keys->offset + sizeof(struct config_list); /* the largest of the types */
 
         bytes = end > bytes ? end : bytes;
     }
@@ -147,7 +164,8 @@ static void describe(const struct service *service, const struct config_key *key
     SCOPED_BUF buf;
 
     buf_init(&buf, DESCRIBE_MAX_BYTES);
-    buf_printf(&buf, "# guichet-%s\n\n%s\n\n## Settings\n\n", service->name, service->summary ? service->summary : "");
+    buf_printf(&buf, "# guichet-%s\n\n%s\n\n## Settings\n\n", service->name,
+               service->summary ? service->summary : "");
     config_describe(service->name, keys, &buf);
     buf_append_text(&buf, "\n## Metrics\n\n");
     describe_stats(service, &buf);

@@ -33,7 +33,7 @@ struct service_options {
 struct service_state {
     struct service_options options;
     enum service_step step;
-    struct config_key *keys;                    /* the skeleton's and the service's own */
+    struct config_key *keys; /* the skeleton's and the service's own */
     bool is_config_read;
     struct http_server *ops;
     struct stats *stats;
@@ -43,15 +43,15 @@ struct service_state {
     size_t drain_count;
     struct loop_timer *drain_timer;
     uint64_t drain_deadline_ms;
-    bool has_watchdog, is_closed;               /* is_closed under the mutex */
+    bool has_watchdog, is_closed; /* is_closed under the mutex */
     pthread_t watchdog;
     pthread_mutex_t mutex;
     pthread_cond_t closed;
 };
 
 /* service_options.c */
-bool service_parse_options(const struct service *service, int argc, char **argv, struct service_options *ret_options,
-                           struct err *err) MUST_USE;
+bool service_parse_options(const struct service *service, int argc, char **argv,
+                           struct service_options *ret_options, struct err *err) MUST_USE;
 /* The skeleton's keys, then the service's own; a key of the service replaces the skeleton's of the same name. */
 struct config_key *service_merge_keys(const struct config_key *own);
 /* How many bytes the structure has that these keys fill. */

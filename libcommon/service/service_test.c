@@ -33,7 +33,8 @@ struct tiny_config {
 static const struct config_key tiny_keys[] = {
     { CONFIG_AT(tiny_config, greeting), .type = CONFIG_STR, .fallback = "hello", .help = "What it says." },
     { CONFIG_AT(tiny_config, is_sick), .type = CONFIG_BOOL, .fallback = "false", .help = "Its check fails." },
-    { CONFIG_AT(tiny_config, drain_for_ms), .type = CONFIG_MS, .fallback = "0ms", .help = "How long its drain takes." },
+    { CONFIG_AT(tiny_config, drain_for_ms), .type = CONFIG_MS, .fallback = "0ms",
+      .help = "How long its drain takes." },
     { 0 },
 };
 static const struct stat_info tiny_stats[] = { { "tiny_things_total", "Things.", STAT_COUNTER, NULL } };
@@ -68,7 +69,9 @@ static bool tiny_is_drained(void *arg)
 
 static int tiny_main(int argc, char **argv)
 {
-    struct tiny tiny = { .service = { .name = "tiny", .summary = "A service for a test.", .config_keys = tiny_keys,
+    struct tiny tiny = { .service = { .name = "tiny",
+                                      .summary = "A service for a test.",
+                                      .config_keys = tiny_keys,
                                       .stats = tiny_tables } };
     struct err err = { 0 };
     int exit_code = 0;
@@ -92,7 +95,7 @@ static int tiny_main(int argc, char **argv)
 
 struct child {
     pid_t pid;
-    int output;                 /* its stdout and stderr */
+    int output; /* its stdout and stderr */
     char text[OUTPUT_BYTES];
     size_t len;
 };
@@ -180,7 +183,8 @@ static uint16_t child_ops_port(struct child *child)
 /* One GET; the whole answer. */
 static void get(uint16_t port, const char *path, char *ret_text, size_t size)
 {
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(port),
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_port = htons(port),
                                    .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     struct timeval wait = { .tv_sec = WAIT_MS / 1000 };
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -207,7 +211,8 @@ static void life_of_a_service(void **state)
     assert_non_null(strstr(text, "HTTP/1.1 200 "));
     get(port, "/readyz", text, sizeof(text));
     assert_non_null(strstr(text, "HTTP/1.1 200 "));
-    assert_non_null(strstr(text, "{\"state\":\"running\",\"checks\":{\"door\":{\"ok\":true}},\"ready\":true}"));
+    assert_non_null(
+        strstr(text, "{\"state\":\"running\",\"checks\":{\"door\":{\"ok\":true}},\"ready\":true}"));
     get(port, "/metrics", text, sizeof(text));
     assert_non_null(strstr(text, "guichet_build_info{version=\"" GUICHET_VERSION "\"} 1\n"));
     assert_non_null(strstr(text, "guichet_http_server_answers_2xx_total{server=\"ops\"} 2\n"));
@@ -232,13 +237,14 @@ static void drain_is_awaited(void **state)
     assert_non_null(strstr(text, "\"state\":\"draining\""));
     get(port, "/livez", text, sizeof(text));
     assert_non_null(strstr(text, "HTTP/1.1 200 "));
-    kill(child->pid, SIGTERM);      /* the second one ends it at once */
+    kill(child->pid, SIGTERM); /* the second one ends it at once */
     assert_int_equal(child_end(&child), 128 + SIGTERM);
 }
 
 static void drain_is_bounded(void **state)
 {
-    struct child *child = child_start("ops_listen: 127.0.0.1:0\ndrain_for_ms: 60s\ndrain_timeout_ms: 50ms\n", NULL);
+    struct child *child =
+        child_start("ops_listen: 127.0.0.1:0\ndrain_for_ms: 60s\ndrain_timeout_ms: 50ms\n", NULL);
 
     (void)state;
     (void)child_ops_port(child);
@@ -275,11 +281,14 @@ static void hup_reloads_the_log_level(void **state)
 
 static void wrong_configuration_is_one_line(void **state)
 {
-    static const struct { const char *label, *config, *wanted; } cases[] = {
+    static const struct {
+        const char *label, *config, *wanted;
+    } cases[] = {
         { "unknown key", "ops_listen: 127.0.0.1:0\ngreting: hi\n", ":2: key 'greting': unknown" },
         { "required key", "greeting: hi\n", "ops_listen" },
         { "log level", "ops_listen: 127.0.0.1:0\nlog_level: loud\n", "log_level 'loud' is not" },
-        { "listen", "ops_listen: nowhere\n", "ops_listen: http server 'ops': listen address 'nowhere' has no port" },
+        { "listen", "ops_listen: nowhere\n",
+          "ops_listen: http server 'ops': listen address 'nowhere' has no port" },
     };
 
     (void)state;
@@ -287,8 +296,8 @@ static void wrong_configuration_is_one_line(void **state)
         struct child *child = child_start(cases[i].config, NULL);
 
         (void)child_wait_output(child, NULL);
-        if (strncmp(child->text, "guichet-tiny: ", 14) != 0 || strstr(child->text, cases[i].wanted) == NULL
-            || strchr(child->text, '\n') != child->text + child->len - 1)
+        if (strncmp(child->text, "guichet-tiny: ", 14) != 0 || strstr(child->text, cases[i].wanted) == NULL ||
+            strchr(child->text, '\n') != child->text + child->len - 1)
             fail_msg("%s: '%s'", cases[i].label, child->text);
         assert_int_equal(child_end(&child), 78);
     }
@@ -296,7 +305,10 @@ static void wrong_configuration_is_one_line(void **state)
 
 static void options(void **state)
 {
-    static const struct { const char *option, *wanted; int exit_code; } cases[] = {
+    static const struct {
+        const char *option, *wanted;
+        int exit_code;
+    } cases[] = {
         { "--check", "the settings are right", 0 },
         { "--version", "guichet-tiny " GUICHET_VERSION, 0 },
         { "--describe", "# guichet-tiny\n\nA service for a test.\n\n## Settings\n", 0 },
