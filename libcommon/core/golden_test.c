@@ -92,7 +92,8 @@ static ProtobufCMessage *from_json(const char *name, struct json_object *json,
     return message;
 }
 
-static ProtobufCMessage *through_the_wire(const char *name, const ProtobufCMessage *message, struct arena *arena)
+static ProtobufCMessage *through_the_wire(const char *name, const ProtobufCMessage *message,
+    struct arena *arena)
 {
     ProtobufCMessage *again = NULL;
     struct err err = { 0 };
@@ -105,7 +106,8 @@ static ProtobufCMessage *through_the_wire(const char *name, const ProtobufCMessa
     return again;
 }
 
-static void check_proto3_style(const char *name, const ProtobufCMessage *message, struct json_object *original)
+static void check_proto3_style(const char *name, const ProtobufCMessage *message,
+    struct json_object *original)
 {
     SCOPED_JSON again = NULL;
     SCOPED_BUF text;
@@ -174,7 +176,8 @@ static void test_inbound(void **state)
     for (size_t i = 0; i < COUNT_OF(inbound_cases); i++) {
         const struct inbound_case *row = &inbound_cases[i];
         SCOPED_ARENA arena = arena_new(BUDGET);
-        Guichet__V1__InboundEvent *event = (void *)load(row->name, &guichet__v1__inbound_event__descriptor, arena);
+        Guichet__V1__InboundEvent *event = (void *)load(row->name, &guichet__v1__inbound_event__descriptor,
+            arena);
 
         CHECK_CASE(row->name, event->tenant[0] != '\0' && event->account_id[0] != '\0');
         CHECK_CASE(row->name, event->event_key[0] != '\0' && strlen(event->event_key) <= 512);
@@ -213,7 +216,8 @@ static void test_what_they_say(void **state)
     Guichet__V1__InboundEvent *removed = (void *)load("whatsapp_reaction_removed", type, arena);
     Guichet__V1__InboundEvent *claim = (void *)load("chat_claim", type, arena);
     Guichet__V1__InboundEvent *mail = (void *)load("email_message", type, arena);
-    Guichet__V1__Outbound *reply = (void *)load("facebook_private_reply", &guichet__v1__outbound__descriptor, arena);
+    Guichet__V1__Outbound *reply = (void *)load("facebook_private_reply", &guichet__v1__outbound__descriptor,
+        arena);
 
     (void)state;
     assert_true(comment->thread->is_public);
