@@ -10,6 +10,7 @@ import * as failpoints from './failpoints.mjs'
 import * as layers from './layers.mjs'
 import * as names from './names.mjs'
 import * as proto from './proto.mjs'
+import * as scoped from './scoped.mjs'
 import * as sizes from './sizes.mjs'
 import * as text from './text.mjs'
 
@@ -22,7 +23,7 @@ function seeded(files) {
   return root
 }
 
-for (const [name, lint] of Object.entries({ sizes, layers, text, proto, failpoints })) {
+for (const [name, lint] of Object.entries({ sizes, layers, text, proto, scoped, failpoints })) {
   test(`lint ${name}: the project`, () => assert.deepEqual(lint.check(top), []))
   test(`lint ${name}: red on a seeded violation`, () => {
     const root = seeded(lint.seed)
