@@ -167,7 +167,6 @@ static void set_surroundings(struct http_call *call, const struct http_client_op
     curl_easy_setopt(curl, CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
-    curl_easy_setopt(curl, CURLOPT_PIPEWAIT, 1L);
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->curl_error);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, http_client_open_socket);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, call);
@@ -191,6 +190,9 @@ bool http_client_prepare(struct http_call *call, const struct http_client_option
     set_limits(call, options, request);
     set_method(call, request);
     curl_easy_setopt(call->curl, CURLOPT_URL, request->url);
+    /* Whether a connection can carry several calls is known after TLS; without TLS only after its first answer,
+     * and a call that waits for that waits for a peer that may never give it. */
+    curl_easy_setopt(call->curl, CURLOPT_PIPEWAIT, strncasecmp(request->url, "https:", 6) == 0 ? 1L : 0L);
     if (request->user != NULL) {
         curl_easy_setopt(call->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
         curl_easy_setopt(call->curl, CURLOPT_USERNAME, request->user);
