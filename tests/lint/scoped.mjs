@@ -3,7 +3,9 @@
 import { files, isC, lines, read } from './sources.mjs'
 
 const declaration = /^\s*SCOPED_(\w+)\s+([^;]*);/
-const wayOut = /\b(return|continue|break|goto)\b/
+const indent = (line) => line.length - line.trimStart().length
+// `continue` and `break` deeper inside belong to a loop of the block's own.
+const leaves = (line, at) => /\b(return|goto)\b/.test(line) || (/\b(continue|break)\b/.test(line) && indent(line) <= at + 4)
 
 export function check(root) {
   const findings = []
@@ -17,7 +19,7 @@ export function check(root) {
         if (/[=()]/.test(part) || !/^\w+$/.test(variable)) continue
         for (const later of all.slice(index + 1)) {
           if (later.includes(`buf_init(&${variable},`)) break
-          if (!wayOut.test(later) && !/^\}/.test(later)) continue
+          if (!leaves(later, indent(line)) && !/^\}/.test(later)) continue
           findings.push(`${name}:${index + 1}: SCOPED_${found[1]} ${variable} can be left before it has a value`)
           break
         }
