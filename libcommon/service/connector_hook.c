@@ -197,6 +197,10 @@ void connector_hook_on_request(void *arg, struct http_exchange *exchange)
     struct str_view account_id;
     struct hook *hook;
 
+    if (runtime->is_closing) {
+        reply_text(exchange, 503, "closing");
+        return;
+    }
     if (split_path(runtime, http_exchange_path(exchange), &account_id, &rest))
         slot = connector_slot_find(runtime, account_id);
     if (slot == NULL) {

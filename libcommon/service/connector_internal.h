@@ -39,6 +39,7 @@ struct connector_runtime {
     size_t puller_count;
     char boot_id[ID_TEXT_BYTES];
     bool is_draining;
+    bool is_closing;                           /* webhooks are turned away: their lanes are being closed */
 };
 
 enum connector_stat {

@@ -173,7 +173,12 @@ static void on_pulled(const Guichet__V1__PullReply *reply, void *arg)
 bool connector_puller_new(struct connector_runtime *runtime, const char *address,
                           struct connector_puller **ret_puller, struct err *err)
 {
-    const struct mesh_client_options options = { .name = "routing_pull", .addresses = &address, .address_count = 1 };
+    const struct mesh_client_options options = {
+        .name = "routing_pull",
+        .addresses = &address,
+        .address_count = 1,
+        .descriptor = &guichet__v1__connector__descriptor,
+    };
     struct connector_puller *puller = calloc(1, sizeof(*puller));
 
     if (puller == NULL)

@@ -79,6 +79,7 @@ static bool open_mesh(struct connector_runtime *runtime, struct err *err)
     const struct connector_config *config = runtime->config;
     const struct mesh_client_options options = {
         .name = "routing",
+        .descriptor = &guichet__v1__connector__descriptor,
         .addresses = (const char *const *)config->routing.items,
         .address_count = config->routing.count,
         .attempt_timeout_ms = config->submit_attempt_timeout_ms,
@@ -195,6 +196,7 @@ void connector_runtime_free(struct connector_runtime **runtime_ptr)
     *runtime_ptr = NULL;
     if (runtime == NULL)
         return;
+    runtime->is_closing = true;
     for (size_t i = 0; i < runtime->puller_count; i++)
         connector_puller_stop(runtime->pullers[i]);
     http_client_free(&runtime->http);
