@@ -60,7 +60,7 @@ static bool is_header_text(const char *text, bool is_name)
 static bool add_header(struct http_call *call, const char *name, const char *value, struct err *err)
 {
     struct curl_slist *longer;
-    SCOPED_BUF line;
+    SCOPED_BUF line = { 0 };
 
     if (*name == '\0' || !is_header_text(name, true) || !is_header_text(value, false))
         return err_set(err, ERR_INVALID, "header '%s' is not sendable", name);

@@ -36,6 +36,14 @@ static struct json_object *list_items(struct json_object *value)
     return items != NULL && json_object_is_type(items, json_type_array) ? items : NULL;
 }
 
+/* "" where there is none. */
+static const char *word(struct json_object *object, const char *name)
+{
+    const char *text = object != NULL ? json_str(object, name) : NULL;
+
+    return text != NULL ? text : "";
+}
+
 static void print_conversation(struct json_object *item)
 {
     struct json_object *conversation = json_member(item, "conversation"), *work = json_member(item, "work");
@@ -44,9 +52,8 @@ static void print_conversation(struct json_object *item)
     if (conversation == NULL)
         return;
     json_int(conversation, "number", &number);
-    printf("[%lld] %-9s %-20s %s\n", (long long)number, work != NULL && json_str(work, "state") ? json_str(work, "state") : "",
-           json_str(conversation, "customer_name") ? json_str(conversation, "customer_name") : "",
-           json_str(conversation, "last_preview") ? json_str(conversation, "last_preview") : "");
+    printf("[%lld] %-9s %-20s %s\n", (long long)number, word(work, "state"), word(conversation, "customer_name"),
+           word(conversation, "last_preview"));
 }
 
 static void on_list(struct chat *chat, int status, struct json_object *value)
@@ -110,7 +117,7 @@ static void on_history(struct chat *chat, int status, struct json_object *value)
 static void post_text(struct chat *chat, const char *what, const char *text)
 {
     char path[128];
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     if (chat->conversation_id[0] == '\0') {
         fprintf(stderr, "! no conversation is yours yet; /list shows them, /take NUMBER takes one\n");
@@ -216,7 +223,7 @@ static void on_login(struct chat *chat, int status, struct json_object *value)
 
 static void login(struct chat *chat)
 {
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     buf_init(&body, 4096);
     buf_append_text(&body, "{\"tenant\":");

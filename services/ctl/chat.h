@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* chat.h - the terminal agent's private types: its API calls (chat_api.c), live events (chat_events.c), lines typed (chat.c). */
+/* chat.h - the terminal agent's private types: its API calls (chat_api.c), live events (chat_events.c),
+ * lines typed (chat.c). */
 #ifndef GUICHET_CTL_CHAT_H
 #define GUICHET_CTL_CHAT_H
 

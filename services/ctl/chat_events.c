@@ -97,13 +97,14 @@ static void split_origin(const char *api, char *host, size_t host_size, char *po
     colon = strchr(start, ':');
     len = colon != NULL ? (size_t)(colon - start) : strcspn(start, "/");
     snprintf(host, host_size, "%.*s", (int)len, start);
-    snprintf(port, port_size, "%.*s", colon != NULL ? (int)strcspn(colon + 1, "/") : 2, colon != NULL ? colon + 1 : "80");
+    snprintf(port, port_size, "%.*s", colon != NULL ? (int)strcspn(colon + 1, "/") : 2,
+             colon != NULL ? colon + 1 : "80");
 }
 
 static void on_ticket(struct chat *chat, int status, struct json_object *value)
 {
     char host[256], port[16];
-    SCOPED_BUF target;
+    SCOPED_BUF target = { 0 };
 
     if (chat->is_leaving)
         return;

@@ -56,6 +56,7 @@ int ctl_provider(struct ctl *ctl, int argc, char **argv);
 
 /* provider_sign.c: X-Twilio-Signature of a form, over the URL and its parameters sorted by name. */
 struct sign_param { const char *name; const char *value; };
-void ctl_sign_form(const char *token, const char *url, const struct sign_param *params, size_t count, struct buf *signature);
+void ctl_sign_form(const char *token, const char *url, const struct sign_param *params, size_t count,
+                   struct buf *signature);
 
 #endif

@@ -73,7 +73,7 @@ static void post_form(struct provider *provider, const char *sign_url, const cha
                       size_t count, http_done_fn *done, void *arg)
 {
     struct http_client_request request = { .method = "POST", .url = url, .timeout_ms = CALL_TIMEOUT_MS };
-    SCOPED_BUF form, signature;
+    SCOPED_BUF form = { 0 }, signature = { 0 };
 
     buf_init(&form, FORM_MAX_BYTES);
     buf_init(&signature, 256);
@@ -150,7 +150,7 @@ static void reply_json(struct http_exchange *exchange, int status, struct buf *b
 
 static void reply_error(struct http_exchange *exchange, int status, int code, const char *text)
 {
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     buf_init(&body, 1024);
     buf_printf(&body, "{\"code\":%d,\"message\":", code);
@@ -162,7 +162,7 @@ static void reply_error(struct http_exchange *exchange, int status, int code, co
 static bool is_authorised(const struct provider *provider, const struct http_exchange *exchange)
 {
     const char *header = http_exchange_header(exchange, "Authorization");
-    SCOPED_BUF pair, expected;
+    SCOPED_BUF pair = { 0 }, expected = { 0 };
 
     buf_init(&pair, 1024);
     buf_init(&expected, 2048);
@@ -178,7 +178,7 @@ static const char *form_param(struct http_exchange *exchange, const char *name)
     struct str_view rest = http_exchange_body(exchange), pair, key;
 
     while (str_next(&rest, '&', &pair)) {
-        SCOPED_BUF value;
+        SCOPED_BUF value = { 0 };
 
         buf_init(&value, FORM_MAX_BYTES);
         if (str_next(&pair, '=', &key) && str_equal(key, str_view_of(name)) && form_decode(pair, &value))
@@ -206,7 +206,7 @@ static void handle_send(struct provider *provider, struct http_exchange *exchang
     const char *to = form_param(exchange, "To"), *text = form_param(exchange, "Body");
     const char *callback = form_param(exchange, "StatusCallback");
     char sid[40];
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     if (!is_authorised(provider, exchange)) {
         reply_error(exchange, 401, 20003, "Authenticate");
@@ -230,7 +230,7 @@ static void handle_messages(struct provider *provider, struct http_exchange *exc
 {
     const char *after = http_exchange_param(exchange, "after");
     uint64_t from = after != NULL ? strtoull(after, NULL, 10) : 0;
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     buf_init(&body, 1u << 20);
     buf_append_text(&body, "{\"messages\":[");
@@ -255,7 +255,7 @@ static void on_webhook(void *arg, const struct http_result *result)
 {
     struct simulation *simulation = arg;
     struct http_exchange *exchange = simulation->exchange;
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     buf_init(&body, 4096);
     if (result->err.kind != ERR_NONE)

@@ -22,7 +22,7 @@ void ctl_sign_form(const char *token, const char *url, const struct sign_param *
     struct sign_param sorted[SIGN_PARAMS_MAX];
     unsigned char mac[EVP_MAX_MD_SIZE];
     unsigned mac_len = 0;
-    SCOPED_BUF text;
+    SCOPED_BUF text = { 0 };
 
     buf_init(&text, SIGN_TEXT_MAX_BYTES);
     if (count > SIGN_PARAMS_MAX)

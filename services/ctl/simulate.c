@@ -65,7 +65,7 @@ static void text(struct simulate *simulate)
 {
     struct http_client_request request = { .method = "POST", .timeout_ms = 20000 };
     char url[URL_BYTES];
-    SCOPED_BUF body;
+    SCOPED_BUF body = { 0 };
 
     buf_init(&body, 65536);
     buf_append_text(&body, "{\"from\":");

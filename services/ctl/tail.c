@@ -33,7 +33,7 @@ static void tail_read(struct tail *tail);
 
 static void tail_print(struct tail *tail, const Guichet__V1__ReadEventsReply *reply)
 {
-    SCOPED_BUF line;
+    SCOPED_BUF line = { 0 };
 
     buf_init(&line, LINE_MAX_BYTES);
     for (size_t i = 0; i < reply->n_events; i++) {
