@@ -358,6 +358,38 @@ static void watchdog_aborts_when_told(void **state)
     assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+/* A stopped process is not blocked: SIGSTOP comes in the middle of a turn here. */
+static void stop_myself(void *arg)
+{
+    (void)arg;
+    raise(SIGSTOP);
+}
+
+static void watchdog_does_not_mind_a_stop(void **state)
+{
+    int status = 0;
+    pid_t child = fork();
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct loop *loop;
+
+        setenv("GUICHET_LOOP_ABORT", "1", 1);
+        signal(SIGABRT, SIG_DFL);
+        loop = loop_new();
+        loop_post(loop, stop_myself, NULL);
+        loop_turn(loop, 10);
+        _exit(loop_long_turns(loop) == 0 ? 0 : 1);
+    }
+    assert_int_equal(waitpid(child, &status, WUNTRACED), child);
+    assert_true(WIFSTOPPED(status));
+    usleep(200000);
+    kill(child, SIGCONT);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 /* 20 ms of processor time: far more than 50 ms on the wall when the processors are taken. */
 static void compute_20_ms(void *arg)
 {
@@ -421,6 +453,7 @@ int main(void)
         cmocka_unit_test(signals_come_on_the_loop),
         cmocka_unit_test(watchdog_counts_long_turns_only),
         cmocka_unit_test(watchdog_aborts_when_told),
+        cmocka_unit_test(watchdog_does_not_mind_a_stop),
         cmocka_unit_test(waiting_for_a_processor_is_not_counted),
     };
 

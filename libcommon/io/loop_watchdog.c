@@ -5,11 +5,13 @@
  * turn's time is the wall time between two check phases, less what libuv spent
  * waiting in the kernel for events (uv_metrics_idle_time), less what the thread
  * waited for a processor while it was runnable (/proc/thread-self/schedstat, second
- * field): a busy machine is not our bug. */
+ * field): a busy machine is not our bug. Nor is a SIGSTOP, which only an abort has to know. */
 #include "io/loop_private.h"
 
 #include <execinfo.h>
 #include <fcntl.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,6 +22,8 @@
 #define NS_PER_MS 1000000u
 #define DEFAULT_MAX_MS 50
 #define WARNING_INTERVAL_NS (1000u * (uint64_t)NS_PER_MS)
+
+#define CONTINUE_GRACE_US 20000
 
 enum { STAT_LAG, STAT_LONG_TURNS };
 
@@ -40,6 +44,7 @@ struct loop_watchdog {
     uint64_t max_ns;
     bool is_aborting;
     bool is_excused;
+    unsigned continues;
     uint64_t turn_started_ns;
     uint64_t idle_ns;
     uint64_t queued_ns;
@@ -48,6 +53,29 @@ struct loop_watchdog {
     uint64_t warned_ns;
     uint64_t long_turns;
 };
+
+/* Continued after a stop: by any thread, possibly a moment after the loop's has gone on. */
+static atomic_uint continues;
+
+static void on_continue(int number)
+{
+    (void)number;
+    atomic_fetch_add(&continues, 1);
+}
+
+static void watch_continues(void)
+{
+    struct sigaction action = { .sa_handler = on_continue, .sa_flags = SA_RESTART };
+
+    sigaction(SIGCONT, &action, NULL);
+}
+
+static bool was_stopped(const struct loop_watchdog *watchdog)
+{
+    if (atomic_load(&continues) == watchdog->continues)
+        usleep(CONTINUE_GRACE_US);
+    return atomic_load(&continues) != watchdog->continues;
+}
 
 /* Nanoseconds this thread was runnable but not running. */
 static uint64_t read_queued_ns(const struct loop_watchdog *watchdog)
@@ -77,6 +105,8 @@ struct loop_watchdog *loop_watchdog_new(uv_loop_t *uv)
     watchdog->schedstat_fd = -1;
     watchdog->max_ns = (uint64_t)DEFAULT_MAX_MS * NS_PER_MS;
     watchdog->is_aborting = is_aborting != NULL && strcmp(is_aborting, "1") == 0;
+    if (watchdog->is_aborting)
+        watch_continues();
     watchdog->stats = stats_new("loop", loop_stats, loop_stats_count);
     return watchdog;
 }
@@ -98,6 +128,7 @@ void loop_watchdog_begin(struct loop_watchdog *watchdog)
     if (watchdog->schedstat_fd < 0)
         watchdog->schedstat_fd = open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC);
     watchdog->is_excused = false;
+    watchdog->continues = atomic_load(&continues);
     watchdog->slowest_ns = 0;
     watchdog->slowest = NULL;
     watchdog->idle_ns = uv_metrics_idle_time(watchdog->uv);
@@ -128,6 +159,8 @@ static void report_long_turn(struct loop_watchdog *watchdog, uint64_t now_ns, ui
     char slowest[200];
     bool is_quiet = watchdog->warned_ns != 0 && now_ns - watchdog->warned_ns < WARNING_INTERVAL_NS;
 
+    if (watchdog->is_aborting && was_stopped(watchdog))
+        return;
     watchdog->long_turns++;
     stats_add(watchdog->stats, STAT_LONG_TURNS, 1);
     if (is_quiet && !watchdog->is_aborting)
