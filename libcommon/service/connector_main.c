@@ -47,12 +47,23 @@ static void fill_prefix(struct connector_config *config, const char *name)
     config->hook_prefix = str_dup(str_view_of(prefix));
 }
 
+struct checked {
+    const struct connector *table;
+    struct connector_config *config;
+};
+
+static bool check_config(void *arg, struct err *err)
+{
+    struct checked *checked = arg;
+
+    fill_prefix(checked->config, checked->table->name);
+    return connector_config_check(checked->table, checked->config, err);
+}
+
 static bool start(struct service *service, const struct connector *table, struct connector_config *config,
                   struct connector_runtime **ret_runtime, struct err *err)
 {
-    fill_prefix(config, table->name);
-    if (!connector_config_check(table, config, err) ||
-        !connector_runtime_new(service->loop, table, config, ret_runtime, err))
+    if (!connector_runtime_new(service->loop, table, config, ret_runtime, err))
         return false;
     service_add_check(service, "routing", check_routing, *ret_runtime);
     service_on_drain(service, on_drain, is_drained, *ret_runtime);
@@ -62,8 +73,15 @@ static bool start(struct service *service, const struct connector *table, struct
 int connector_main(int argc, char **argv, const struct connector *connector)
 {
     struct connector_config *config = calloc(1, connector->config_size);
-    struct service service = { .name = connector->name, .summary = connector->summary, .config = config,
-                               .stats = stats_tables };
+    struct checked checked = { connector, config };
+    struct service service = {
+        .name = connector->name,
+        .summary = connector->summary,
+        .config = config,
+        .stats = stats_tables,
+        .check_config = check_config,
+        .check_config_arg = &checked,
+    };
     struct connector_runtime *runtime = NULL;
     struct connector_keys keys;
     struct err err = { 0 };

@@ -173,6 +173,7 @@ void connector_runtime_drain(struct connector_runtime *runtime)
     if (runtime->is_draining)
         return;
     runtime->is_draining = true;
+    loop_excuse(runtime->loop);                /* closing nng's sockets may take a while */
     http_server_drain(runtime->server);
     for (size_t i = 0; i < runtime->puller_count; i++)
         connector_puller_stop(runtime->pullers[i]);

@@ -122,6 +122,8 @@ static bool open_config(struct service *service, struct err *err)
     if (!config_read(service->name, state->options.config_path, state->keys, service->config, err) ||
         !apply_log_level(config_of(service), &level, err) || !failpoint_init(err))
         return false;
+    if (service->check_config != NULL && !service->check_config(service->check_config_arg, err))
+        return false;
     log_init(service->name, level);
     return true;
 }

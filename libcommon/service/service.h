@@ -37,6 +37,9 @@ struct service {
     const struct config_key *config_keys;    /* the service's own */
     void *config;                            /* zeroed; begins with struct service_config */
     const struct service_stats_table *stats; /* ends with module NULL; for --describe */
+    /* What the table of keys cannot say; may be NULL. Asked after reading, by --check as well. */
+    bool (*check_config)(void *arg, struct err *err);
+    void *check_config_arg;
     /* made by service_open */
     struct loop *loop;
     struct worker *worker;
