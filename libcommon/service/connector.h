@@ -46,7 +46,7 @@ struct connector_config {
     uint32_t announce_interval_ms;
     uint32_t submit_attempt_timeout_ms;
     uint32_t report_keep_ms;
-    struct config_list accounts;           /* of the connector's account type */
+    struct config_list accounts; /* of the connector's account type */
     bool allow_private_addresses;
     bool allow_plain_http;
 };
@@ -54,19 +54,19 @@ struct connector_config {
 /* First member of every account's configuration: its keys are added by the skeleton. */
 struct connector_account {
     char *tenant;
-    char *id;              /* unique in the system; part of the webhook URL */
+    char *id; /* unique in the system; part of the webhook URL */
     char *address;
     char *display_name;
-    char *public_url;      /* the webhook's URL as the provider knows it, without trailing slash */
+    char *public_url; /* the webhook's URL as the provider knows it, without trailing slash */
 };
 
 struct hook_request {
     const char *method;
-    const char *path;                  /* what follows the account id, "" or "/status" */
-    const char *query;                 /* raw */
+    const char *path;  /* what follows the account id, "" or "/status" */
+    const char *query; /* raw */
     struct str_view body;
-    const char *content_type;          /* "" when none */
-    const char *(*header)(const struct hook_request *request, const char *name);  /* NULL when absent */
+    const char *content_type;                                                    /* "" when none */
+    const char *(*header)(const struct hook_request *request, const char *name); /* NULL when absent */
     void *header_arg;
 };
 
@@ -83,20 +83,20 @@ struct event_batch {
     Guichet__V1__InboundEvent **events;
     size_t count, size;
     int64_t received_us;
-    struct hook_answer answer;         /* set by normalise: another 2xx than the default; status 0: the default */
+    struct hook_answer answer; /* set by normalise: another 2xx than the default; status 0: the default */
 };
 /* A new event with account, tenant, received_at, raw and raw_type filled in, appended to the batch. */
 Guichet__V1__InboundEvent *event_batch_add(struct event_batch *batch, const struct connector_account *account,
                                            struct str_view raw, const char *raw_type);
 
 struct connector {
-    const char *name;                          /* channel, metric label, log name: "sms" */
+    const char *name; /* channel, metric label, log name: "sms" */
     const char *summary;
-    const struct config_key *config_keys;      /* the connector's own, after struct connector_config */
+    const struct config_key *config_keys; /* the connector's own, after struct connector_config */
     size_t config_size;
-    const struct config_key *account_keys;     /* the account's own, after struct connector_account */
+    const struct config_key *account_keys; /* the account's own, after struct connector_account */
     size_t account_size;
-    struct hook_answer hook_answer;            /* the default 2xx */
+    struct hook_answer hook_answer; /* the default 2xx */
 
     /* May be NULL. Is this account complete? false stops the start with err's text. */
     bool (*check)(const void *account, struct err *err);

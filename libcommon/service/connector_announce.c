@@ -31,15 +31,15 @@ struct waiter {
 
 struct connector_announcer {
     struct connector_runtime *runtime;
-    struct loop_timer *timer;          /* the next announce */
-    struct loop_timer *tell_timer;     /* waiters for whom nothing needs to be called */
+    struct loop_timer *timer;      /* the next announce */
+    struct loop_timer *tell_timer; /* waiters for whom nothing needs to be called */
     struct buf token;
-    uint32_t generation;               /* counts tokens, from 1 */
+    uint32_t generation; /* counts tokens, from 1 */
     uint64_t token_until_ms;
     uint64_t last_again_ms;
     uint32_t retry_ms;
     bool is_calling;
-    bool was_announced;                /* for the log: only changes are told */
+    bool was_announced; /* for the log: only changes are told */
     struct waiter *waiters;
 };
 
@@ -58,7 +58,8 @@ static void append_mac(const struct connector_runtime *runtime, int64_t at_us, c
     buf_printf(&text, "%s\n%s\n%lld\n", runtime->config->connector, runtime->table->name,
                (long long)(at_us / 1000000));
     hex_append(&text, nonce, NONCE_BYTES);
-    HMAC(EVP_sha256(), secret, (int)strlen(secret), (const uint8_t *)buf_text(&text), text.len, ret_mac, ret_len);
+    HMAC(EVP_sha256(), secret, (int)strlen(secret), (const uint8_t *)buf_text(&text), text.len, ret_mac,
+         ret_len);
 }
 
 static Guichet__V1__AnnouncedAccount *make_account(const struct connector_runtime *runtime, size_t index,
@@ -105,7 +106,8 @@ static void announce(void *arg)
     request.accounts = arena_alloc(arena, runtime->slot_count * sizeof(*request.accounts));
     for (size_t i = 0; i < runtime->slot_count; i++)
         request.accounts[i] = make_account(runtime, i, arena);
-    guichet__v1__connector__announce(mesh_client_call(runtime->routing, &call), &request, on_announced, announcer);
+    guichet__v1__connector__announce(mesh_client_call(runtime->routing, &call), &request, on_announced,
+                                     announcer);
 }
 
 /* ---- the answer ---- */

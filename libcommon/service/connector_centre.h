@@ -16,20 +16,20 @@ struct centre_held {
 };
 
 struct centre {
-    Guichet__V1__Connector_Service service;    /* first: the stubs hand us this address */
+    Guichet__V1__Connector_Service service; /* first: the stubs hand us this address */
     struct mesh_server *server, *pull_server;
     /* told by the test */
     uint32_t token_ttl_ms;
     const char *refused_account;
     enum err_kind announce_fails, submit_fails, start_fails, report_fails;
-    unsigned submit_fails_count, start_fails_count, report_fails_count;   /* so many times; UINT_MAX: always */
-    bool is_holding;                           /* submits wait for centre_release() */
-    const char *poison;                        /* a batch with this event key is INVALID */
+    unsigned submit_fails_count, start_fails_count, report_fails_count; /* so many times; UINT_MAX: always */
+    bool is_holding;    /* submits wait for centre_release() */
+    const char *poison; /* a batch with this event key is INVALID */
     Guichet__V1__RecordResult result;
     bool has_wrong_key;
     bool is_start_denied;
     uint32_t lease_ms;
-    const Guichet__V1__Job *job;               /* given to the next pull, once */
+    const Guichet__V1__Job *job; /* given to the next pull, once */
     /* seen */
     unsigned announces, submits, pulls, starts, reports;
     size_t batch_sizes[CENTRE_EVENTS_MAX];
@@ -76,7 +76,8 @@ static void centre_check_mac(const Guichet__V1__AnnounceRequest *request)
     assert_in_range(request->at->seconds, time_now_us() / 1000000 - 60, time_now_us() / 1000000 + 60);
 }
 
-static void centre_announce(Guichet__V1__Connector_Service *service, const Guichet__V1__AnnounceRequest *request,
+static void centre_announce(Guichet__V1__Connector_Service *service,
+                            const Guichet__V1__AnnounceRequest *request,
                             Guichet__V1__AnnounceReply_Closure closure, void *closure_data)
 {
     struct centre *centre = (struct centre *)service;
@@ -113,7 +114,8 @@ static void centre_answer(struct centre *centre, const struct centre_held *held)
     for (size_t i = 0; i < reply.n_results; i++) {
         reply.results[i] = arena_alloc(arena, sizeof(**reply.results));
         guichet__v1__recorded__init(reply.results[i]);
-        reply.results[i]->event_key = centre->has_wrong_key ? "message:other" : held->request->events[i]->event_key;
+        reply.results[i]->event_key =
+            centre->has_wrong_key ? "message:other" : held->request->events[i]->event_key;
         reply.results[i]->result = centre->result;
     }
     held->closure(&reply, held->closure_data);

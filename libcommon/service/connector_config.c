@@ -8,10 +8,10 @@
 enum { ACCOUNT_ID_MAX = 64 };
 
 static const struct config_key skeleton_keys[] = {
-    { CONFIG_AT(connector_config, connector), .type = CONFIG_STR, .flags = CONFIG_REQUIRED, .min = 1, .max = 64,
-      .help = "Name of this connector, as routing's `connectors` list has it." },
-    { CONFIG_AT(connector_config, connector_secret), .type = CONFIG_STR, .flags = CONFIG_REQUIRED | CONFIG_SECRET,
-      .help = "Proves the connector to routing; the same there." },
+    { CONFIG_AT(connector_config, connector), .type = CONFIG_STR, .flags = CONFIG_REQUIRED, .min = 1,
+      .max = 64, .help = "Name of this connector, as routing's `connectors` list has it." },
+    { CONFIG_AT(connector_config, connector_secret), .type = CONFIG_STR,
+      .flags = CONFIG_REQUIRED | CONFIG_SECRET, .help = "Proves the connector to routing; the same there." },
     { CONFIG_AT(connector_config, routing), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7101",
       .help = "Addresses of routing's connector role, one per replica." },
     { CONFIG_AT(connector_config, routing_pull), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7102",
@@ -22,28 +22,29 @@ static const struct config_key skeleton_keys[] = {
       .help = "Path before the account's id; empty: /hooks/ and the channel." },
     { CONFIG_AT(connector_config, body_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 1024,
       .max = 256 * 1024, .help = "Largest webhook body; 413 past it." },
-    { CONFIG_AT(connector_config, requests_max), .type = CONFIG_U32, .fallback = "512", .min = 1, .max = 100000,
-      .help = "Webhooks waiting for their answer at once; 429 past it." },
+    { CONFIG_AT(connector_config, requests_max), .type = CONFIG_U32, .fallback = "512", .min = 1,
+      .max = 100000, .help = "Webhooks waiting for their answer at once; 429 past it." },
     { CONFIG_AT(connector_config, submit_timeout_ms), .type = CONFIG_MS, .fallback = "6s", .min = 100,
       .max = 30000, .help = "A webhook whose events are not committed by then is answered 503." },
-    { CONFIG_AT(connector_config, submit_attempt_timeout_ms), .type = CONFIG_MS, .fallback = "2500ms", .min = 50,
-      .max = 30000, .help = "One replica's time for a call before another is asked." },
+    { CONFIG_AT(connector_config, submit_attempt_timeout_ms), .type = CONFIG_MS, .fallback = "2500ms",
+      .min = 50, .max = 30000, .help = "One replica's time for a call before another is asked." },
     { CONFIG_AT(connector_config, lanes), .type = CONFIG_U32, .fallback = "8", .min = 1, .max = 256,
       .help = "Batches under way at once per tenant; a thread always uses the same lane." },
-    { CONFIG_AT(connector_config, batch_events_max), .type = CONFIG_U32, .fallback = "256", .min = 1, .max = 1024,
-      .help = "Events that close a batch." },
+    { CONFIG_AT(connector_config, batch_events_max), .type = CONFIG_U32, .fallback = "256", .min = 1,
+      .max = 1024, .help = "Events that close a batch." },
     { CONFIG_AT(connector_config, batch_bytes_max), .type = CONFIG_BYTES, .fallback = "512KiB", .min = 1024,
       .max = 900 * 1024, .help = "Bytes that close a batch." },
     { CONFIG_AT(connector_config, pull_max), .type = CONFIG_U32, .fallback = "32", .min = 1, .max = 1000,
       .help = "Messages under way at once for each pull address." },
-    { CONFIG_AT(connector_config, pull_wait_ms), .type = CONFIG_MS, .fallback = "25s", .min = 100, .max = 60000,
-      .help = "How long routing may hold an empty pull." },
+    { CONFIG_AT(connector_config, pull_wait_ms), .type = CONFIG_MS, .fallback = "25s", .min = 100,
+      .max = 60000, .help = "How long routing may hold an empty pull." },
     { CONFIG_AT(connector_config, provider_timeout_ms), .type = CONFIG_MS, .fallback = "20s", .min = 100,
       .max = 50000, .help = "Time for one call to the provider; the lease's end shortens it." },
     { CONFIG_AT(connector_config, report_keep_ms), .type = CONFIG_MS, .fallback = "10m", .min = 1000,
       .max = 3600000, .help = "How long after its lease an outcome is still reported again." },
     { CONFIG_AT(connector_config, announce_interval_ms), .type = CONFIG_MS, .fallback = "1m", .min = 1000,
-      .max = 3600000, .help = "Announces again after this, or at half of the token's life if that is sooner." },
+      .max = 3600000,
+      .help = "Announces again after this, or at half of the token's life if that is sooner." },
     { CONFIG_AT(connector_config, allow_private_addresses), .type = CONFIG_BOOL, .fallback = "false",
       .help = "Let calls go to loopback and private addresses: stand-ins and own networks only." },
     { CONFIG_AT(connector_config, allow_plain_http), .type = CONFIG_BOOL, .fallback = "false",
@@ -57,7 +58,8 @@ static const struct config_key account_keys[] = {
       .help = "Whose account it is." },
     { CONFIG_AT(connector_account, address), .type = CONFIG_STR, .max = 256,
       .help = "The address customers write to: number, mailbox, page." },
-    { CONFIG_AT(connector_account, display_name), .type = CONFIG_STR, .max = 256, .help = "What agents see." },
+    { CONFIG_AT(connector_account, display_name), .type = CONFIG_STR, .max = 256,
+      .help = "What agents see." },
     { CONFIG_AT(connector_account, public_url), .type = CONFIG_STR, .max = 1024,
       .help = "The webhook's URL as the provider knows it, without trailing slash." },
 };
@@ -94,8 +96,11 @@ void connector_keys_init(struct connector_keys *keys, const struct connector *ta
     keys->account_keys = join_keys(account_keys, COUNT_OF(account_keys), table->account_keys, &count);
     keys->keys = join_keys(skeleton_keys, COUNT_OF(skeleton_keys), table->config_keys, &count);
     keys->keys[count] = (struct config_key){
-        CONFIG_AT(connector_config, accounts), .type = CONFIG_LIST, .item = keys->account_keys,
-        .item_size = table->account_size, .help = "The accounts this connector serves.",
+        CONFIG_AT(connector_config, accounts),
+        .type = CONFIG_LIST,
+        .item = keys->account_keys,
+        .item_size = table->account_size,
+        .help = "The accounts this connector serves.",
     };
 }
 
@@ -123,7 +128,8 @@ static bool check_account(const struct connector *table, const struct connector_
     const struct connector_account *account = connector_account_at(table, config, index);
 
     if (!is_url_word(account->id))
-        return err_set(err, ERR_CONFIG, "account '%s': an id has letters, digits, '-', '_' and '.' only", account->id);
+        return err_set(err, ERR_CONFIG, "account '%s': an id has letters, digits, '-', '_' and '.' only",
+                       account->id);
     for (size_t i = 0; i < index; i++)
         if (strcmp(connector_account_at(table, config, i)->id, account->id) == 0)
             return err_set(err, ERR_CONFIG, "account '%s' is there twice", account->id);
@@ -132,7 +138,8 @@ static bool check_account(const struct connector *table, const struct connector_
     return true;
 }
 
-bool connector_config_check(const struct connector *table, const struct connector_config *config, struct err *err)
+bool connector_config_check(const struct connector *table, const struct connector_config *config,
+                            struct err *err)
 {
     if (config->accounts.count == 0)
         return err_set(err, ERR_CONFIG, "key 'accounts': there is none, so nothing to do");

@@ -22,8 +22,8 @@ struct hook {
     struct http_exchange *exchange;
     struct hook_request request;
     struct event_batch batch;
-    size_t open_count;                 /* events not answered yet */
-    struct err err;                    /* the first failure among them */
+    size_t open_count; /* events not answered yet */
+    struct err err;    /* the first failure among them */
 };
 
 /* ---- answers: each ends the hook, which is gone afterwards ---- */
@@ -147,8 +147,8 @@ static bool check_available(struct hook *hook)
 }
 
 /* "/hooks/sms/sms-1/status" is account sms-1 and rest "/status". */
-static bool split_path(const struct connector_runtime *runtime, const char *path, struct str_view *ret_account,
-                       const char **ret_rest)
+static bool split_path(const struct connector_runtime *runtime, const char *path,
+                       struct str_view *ret_account, const char **ret_rest)
 {
     const char *prefix = runtime->config->hook_prefix;
     size_t prefix_len = strlen(prefix), len;

@@ -19,8 +19,8 @@ struct connector_puller;
 
 /* One account as it runs. */
 struct connector_slot {
-    const struct connector_account *account;   /* in the configuration */
-    bool is_refused;                           /* by routing, at the last Announce */
+    const struct connector_account *account; /* in the configuration */
+    bool is_refused;                         /* by routing, at the last Announce */
 };
 
 struct connector_runtime {
@@ -30,16 +30,16 @@ struct connector_runtime {
     struct connector_slot *slots;
     size_t slot_count;
     struct stats *stats;
-    struct mesh_client *routing;               /* Announce, Submit, Start, Report */
+    struct mesh_client *routing; /* Announce, Submit, Start, Report */
     struct http_client *http;
     struct http_server *server;
     struct connector_announcer *announcer;
     struct connector_lanes *lanes;
-    struct connector_puller **pullers;         /* one for each replica's pull address */
+    struct connector_puller **pullers; /* one for each replica's pull address */
     size_t puller_count;
     char boot_id[ID_TEXT_BYTES];
     bool is_draining;
-    bool is_closing;                           /* webhooks are turned away: their lanes are being closed */
+    bool is_closing; /* webhooks are turned away: their lanes are being closed */
 };
 
 enum connector_stat {
@@ -77,7 +77,9 @@ void connector_count(struct connector_runtime *runtime, enum connector_stat stat
 /* ---- connector_config.c ---- */
 
 /* The whole table of settings: the skeleton's, the connector's own, and `accounts`. One at a time. */
-struct connector_keys { struct config_key *keys, *account_keys; };
+struct connector_keys {
+    struct config_key *keys, *account_keys;
+};
 void connector_keys_init(struct connector_keys *keys, const struct connector *table);
 void connector_keys_done(struct connector_keys *keys);
 /* What the table cannot say: ids unique and fit for a URL, at least one account, each connector's own check. */
@@ -88,8 +90,9 @@ struct connector_account *connector_account_at(const struct connector *table,
 
 /* ---- connector_runtime.c ---- */
 
-bool connector_runtime_new(struct loop *loop, const struct connector *table, const struct connector_config *config,
-                           struct connector_runtime **ret_runtime, struct err *err) MUST_USE;
+bool connector_runtime_new(struct loop *loop, const struct connector *table,
+                           const struct connector_config *config, struct connector_runtime **ret_runtime,
+                           struct err *err) MUST_USE;
 void connector_runtime_free(struct connector_runtime **runtime);
 void connector_runtime_drain(struct connector_runtime *runtime);
 bool connector_runtime_is_drained(const struct connector_runtime *runtime);
@@ -119,18 +122,18 @@ void connector_lanes_free(struct connector_lanes **lanes);
 /* The event stays the caller's until done(), which comes exactly once, later, from the loop. */
 void connector_lane_add(struct connector_lanes *lanes, struct connector_slot *slot,
                         Guichet__V1__InboundEvent *event, connector_recorded_fn *done, void *arg);
-size_t connector_lanes_waiting(const struct connector_lanes *lanes);     /* events not answered yet */
+size_t connector_lanes_waiting(const struct connector_lanes *lanes); /* events not answered yet */
 
 /* ---- connector_hook.c ---- */
 
-void connector_hook_on_request(void *arg, struct http_exchange *exchange);      /* arg: the runtime */
+void connector_hook_on_request(void *arg, struct http_exchange *exchange); /* arg: the runtime */
 
 /* ---- connector_pull.c ---- */
 
 bool connector_puller_new(struct connector_runtime *runtime, const char *address,
                           struct connector_puller **ret_puller, struct err *err) MUST_USE;
-void connector_puller_stop(struct connector_puller *puller);            /* pulls no more; what runs goes on */
-size_t connector_puller_jobs(const struct connector_puller *puller);    /* under way */
+void connector_puller_stop(struct connector_puller *puller);         /* pulls no more; what runs goes on */
+size_t connector_puller_jobs(const struct connector_puller *puller); /* under way */
 void connector_puller_free(struct connector_puller **puller);
 
 /* ---- connector_send.c ---- */
@@ -140,6 +143,6 @@ struct connector_send;
 typedef void connector_send_done_fn(void *arg, struct connector_send *send);
 struct connector_send *connector_send_start(struct connector_runtime *runtime, const Guichet__V1__Job *job,
                                             connector_send_done_fn *done, void *arg);
-void connector_send_free(struct connector_send **send);                 /* at the end only: done() does not come */
+void connector_send_free(struct connector_send **send); /* at the end only: done() does not come */
 
 #endif

@@ -33,14 +33,15 @@ struct batch {
 struct lane {
     struct connector_lanes *lanes;
     const char *tenant;
-    uint32_t number;                   /* from 1: the mesh keeps it with one replica */
+    uint32_t number; /* from 1: the mesh keeps it with one replica */
     struct batch *sending;
-    struct batch *first, *last;        /* waiting; the last is the one that forms */
+    struct batch *first, *last; /* waiting; the last is the one that forms */
 };
 
 struct connector_lanes {
     struct connector_runtime *runtime;
-    struct loop_timer *kick;           /* idle lanes start at the end of the turn, so that one turn's events go together */
+    struct loop_timer
+        *kick; /* idle lanes start at the end of the turn, so that one turn's events go together */
     struct lane *lanes;
     size_t lane_count;
     size_t waiting;
@@ -111,8 +112,8 @@ static struct batch *lane_take(struct lane *lane)
 
 /* ---- answers ---- */
 
-static void event_end(struct lane *lane, const struct lane_event *event, const Guichet__V1__Recorded *recorded,
-                      const struct err *err)
+static void event_end(struct lane *lane, const struct lane_event *event,
+                      const Guichet__V1__Recorded *recorded, const struct err *err)
 {
     static const struct err none = { 0 };
 
@@ -161,7 +162,8 @@ static void batch_end(struct lane *lane, struct batch *batch, const Guichet__V1_
         const struct lane_event *event = &batch->events[i];
         bool is_answer = is_answer_to(event, reply->results[i]);
 
-        connector_count(lane->lanes->runtime, is_answer ? stat_of(reply->results[i]) : CONNECTOR_EVENTS_UNANSWERED,
+        connector_count(lane->lanes->runtime,
+                        is_answer ? stat_of(reply->results[i]) : CONNECTOR_EVENTS_UNANSWERED,
                         event->slot->account, 1);
         event_end(lane, event, is_answer ? reply->results[i] : NULL, is_answer ? NULL : &err);
     }
@@ -197,7 +199,8 @@ static void submit(struct lane *lane, struct batch *batch, struct str_view token
     lane->sending = batch;
     batch->sent_ms = loop_now_ms(lanes->runtime->loop);
     connector_count(lanes->runtime, CONNECTOR_BATCHES, NULL, 1);
-    guichet__v1__connector__submit(mesh_client_call(lanes->runtime->routing, &call), &request, on_submitted, lane);
+    guichet__v1__connector__submit(mesh_client_call(lanes->runtime->routing, &call), &request, on_submitted,
+                                   lane);
     free(events);
 }
 
@@ -258,7 +261,8 @@ static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
         return;
     }
     lane->sending = NULL;
-    stats_observe_ms(runtime->stats, CONNECTOR_SUBMIT_TIME, (double)(loop_now_ms(runtime->loop) - batch->sent_ms));
+    stats_observe_ms(runtime->stats, CONNECTOR_SUBMIT_TIME,
+                     (double)(loop_now_ms(runtime->loop) - batch->sent_ms));
     if (err.kind == ERR_CANCELED) {
         batch_fail(lane, batch, &err);
         return;
@@ -318,7 +322,7 @@ static struct lane *find_lane(struct connector_lanes *lanes, const struct connec
     for (size_t first = 0; first < lanes->lane_count; first += lanes_per_tenant)
         if (strcmp(lanes->lanes[first].tenant, slot->account->tenant) == 0)
             return &lanes->lanes[first + offset];
-    abort();                                   /* every slot's tenant got its lanes in connector_lanes_new() */
+    abort(); /* every slot's tenant got its lanes in connector_lanes_new() */
 }
 
 void connector_lane_add(struct connector_lanes *lanes, struct connector_slot *slot,
@@ -375,7 +379,8 @@ struct connector_lanes *connector_lanes_new(struct connector_runtime *runtime)
         for (uint32_t j = 0; j < runtime->config->lanes && is_first_of_tenant(runtime, i); j++) {
             struct lane *lane = &lanes->lanes[lanes->lane_count++];
 
-            *lane = (struct lane){ .lanes = lanes, .tenant = runtime->slots[i].account->tenant, .number = j + 1 };
+            *lane =
+                (struct lane){ .lanes = lanes, .tenant = runtime->slots[i].account->tenant, .number = j + 1 };
         }
     lanes->kick = loop_timer_new(runtime->loop, on_kick, lanes);
     return lanes;

@@ -13,21 +13,21 @@
 enum {
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 5000,
-    ANSWER_EXTRA_MS = 3000,            /* beyond the wait that we ask for */
-    EMPTY_FAST_MS = 50,                /* a server that does not hold the poll … */
-    EMPTY_PAUSE_MS = 100,              /* … must not be asked in a tight loop */
+    ANSWER_EXTRA_MS = 3000, /* beyond the wait that we ask for */
+    EMPTY_FAST_MS = 50,     /* a server that does not hold the poll … */
+    EMPTY_PAUSE_MS = 100,   /* … must not be asked in a tight loop */
 };
 
 struct connector_puller {
     struct connector_runtime *runtime;
     struct mesh_client *client;
     struct loop_timer *timer;
-    struct connector_send **sends;     /* pull_max places, NULL when free */
+    struct connector_send **sends; /* pull_max places, NULL when free */
     size_t send_count;
     uint64_t pulled_ms;
     uint32_t token_generation;
     uint32_t retry_ms;
-    bool is_busy;                      /* a pull is under way, or an announce is waited for */
+    bool is_busy; /* a pull is under way, or an announce is waited for */
     bool is_stopped;
 };
 
@@ -60,7 +60,7 @@ static void take_job(struct connector_puller *puller, const Guichet__V1__Job *jo
             return;
         }
     }
-    log_event(LOG_ERROR, "job_without_room", LOG_TEXT("delivery", job->id));   /* its lease runs out */
+    log_event(LOG_ERROR, "job_without_room", LOG_TEXT("delivery", job->id)); /* its lease runs out */
 }
 
 /* ---- pulling ---- */

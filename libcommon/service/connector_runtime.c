@@ -10,49 +10,55 @@ enum { ANSWER_EXTRA_MS = 5000, MESH_SPARE_CALLS = 16 };
 
 const struct stat_info connector_stats[CONNECTOR_STAT_COUNT] = {
     [CONNECTOR_HOOKS] = { "connector_hooks_total", "Webhooks received.", STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_UNKNOWN] = { "connector_hooks_unknown_total", "Webhooks for an account that is not here.",
-                                  STAT_COUNTER, NULL },
-    [CONNECTOR_SIGNATURE_REFUSED] = { "connector_signature_refused_total", "Webhooks that prove no origin: 403.",
-                                      STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_MALFORMED] = { "connector_hooks_malformed_total", "Webhooks that could not be read: 400.",
-                                    STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_UNAVAILABLE] = { "connector_hooks_unavailable_total", "Webhooks not stored in time: 503.",
-                                      STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_UNKNOWN] = { "connector_hooks_unknown_total",
+                                  "Webhooks for an account that is not here.", STAT_COUNTER, NULL },
+    [CONNECTOR_SIGNATURE_REFUSED] = { "connector_signature_refused_total",
+                                      "Webhooks that prove no origin: 403.", STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_MALFORMED] = { "connector_hooks_malformed_total",
+                                    "Webhooks that could not be read: 400.", STAT_COUNTER, "account" },
+    [CONNECTOR_HOOKS_UNAVAILABLE] = { "connector_hooks_unavailable_total",
+                                      "Webhooks not stored in time: 503.", STAT_COUNTER, "account" },
     [CONNECTOR_EVENTS_NORMALISED] = { "connector_events_normalised_total", "Events read from webhooks.",
                                       STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_SUBMITTED] = { "connector_events_submitted_total", "Events submitted, repeats included.",
-                                     STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_STORED] = { "connector_events_stored_total", "Events stored as new.", STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_SUBMITTED] = { "connector_events_submitted_total",
+                                     "Events submitted, repeats included.", STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_STORED] = { "connector_events_stored_total", "Events stored as new.", STAT_COUNTER,
+                                  "account" },
     [CONNECTOR_EVENTS_DUPLICATE] = { "connector_events_duplicate_total", "Events that were there already.",
                                      STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_REFUSED] = { "connector_events_refused_total", "Events refused for good, kept as dead letters.",
-                                   STAT_COUNTER, "account" },
+    [CONNECTOR_EVENTS_REFUSED] = { "connector_events_refused_total",
+                                   "Events refused for good, kept as dead letters.", STAT_COUNTER,
+                                   "account" },
     [CONNECTOR_EVENTS_UNANSWERED] = { "connector_events_unanswered_total",
-                                      "Events whose Submit failed: their webhook got 503.", STAT_COUNTER, "account" },
+                                      "Events whose Submit failed: their webhook got 503.", STAT_COUNTER,
+                                      "account" },
     [CONNECTOR_BATCHES] = { "connector_batches_total", "Submit calls made.", STAT_COUNTER, NULL },
-    [CONNECTOR_SUBMIT_TIME] = { "connector_submit_seconds", "From a batch's Submit to its answer.", STAT_HISTOGRAM,
-                                NULL },
-    [CONNECTOR_ANNOUNCES] = { "connector_announces_total", "Announces answered with a token.", STAT_COUNTER, NULL },
+    [CONNECTOR_SUBMIT_TIME] = { "connector_submit_seconds", "From a batch's Submit to its answer.",
+                                STAT_HISTOGRAM, NULL },
+    [CONNECTOR_ANNOUNCES] = { "connector_announces_total", "Announces answered with a token.", STAT_COUNTER,
+                              NULL },
     [CONNECTOR_ANNOUNCES_FAILED] = { "connector_announces_failed_total", "Announces refused or not answered.",
                                      STAT_COUNTER, NULL },
     [CONNECTOR_JOBS] = { "connector_jobs_total", "Jobs pulled.", STAT_COUNTER, "account" },
-    [CONNECTOR_STARTS_DENIED] = { "connector_starts_denied_total", "Jobs whose lease no longer stood at Start.",
-                                  STAT_COUNTER, "account" },
-    [CONNECTOR_SENDS_ACCEPTED] = { "connector_sends_accepted_total", "Messages the provider took.", STAT_COUNTER,
-                                   "account" },
+    [CONNECTOR_STARTS_DENIED] = { "connector_starts_denied_total",
+                                  "Jobs whose lease no longer stood at Start.", STAT_COUNTER, "account" },
+    [CONNECTOR_SENDS_ACCEPTED] = { "connector_sends_accepted_total", "Messages the provider took.",
+                                   STAT_COUNTER, "account" },
     [CONNECTOR_SENDS_RETRY] = { "connector_sends_retry_total", "Messages to be tried again.", STAT_COUNTER,
                                 "account" },
-    [CONNECTOR_SENDS_FAILED] = { "connector_sends_failed_total", "Messages that failed for good.", STAT_COUNTER,
-                                 "account" },
-    [CONNECTOR_SENDS_UNKNOWN] = { "connector_sends_unknown_total", "Messages sent without an answer.", STAT_COUNTER,
-                                  "account" },
+    [CONNECTOR_SENDS_FAILED] = { "connector_sends_failed_total", "Messages that failed for good.",
+                                 STAT_COUNTER, "account" },
+    [CONNECTOR_SENDS_UNKNOWN] = { "connector_sends_unknown_total", "Messages sent without an answer.",
+                                  STAT_COUNTER, "account" },
     [CONNECTOR_UNITS] = { "connector_units_total", "Billed units of the messages taken (SMS: segments).",
                           STAT_COUNTER, "account" },
-    [CONNECTOR_SEND_TIME] = { "connector_send_seconds", "The provider's time for one call.", STAT_HISTOGRAM, NULL },
+    [CONNECTOR_SEND_TIME] = { "connector_send_seconds", "The provider's time for one call.", STAT_HISTOGRAM,
+                              NULL },
     [CONNECTOR_REPORTS_REPEATED] = { "connector_reports_repeated_total", "Reports that had to be made again.",
                                      STAT_COUNTER, "account" },
     [CONNECTOR_REPORTS_DROPPED] = { "connector_reports_dropped_total",
-                                    "Reports given up: the delivery becomes unknown.", STAT_COUNTER, "account" },
+                                    "Reports given up: the delivery becomes unknown.", STAT_COUNTER,
+                                    "account" },
 };
 
 void connector_count(struct connector_runtime *runtime, enum connector_stat stat,
@@ -83,8 +89,8 @@ static bool open_mesh(struct connector_runtime *runtime, struct err *err)
         .addresses = (const char *const *)config->routing.items,
         .address_count = config->routing.count,
         .attempt_timeout_ms = config->submit_attempt_timeout_ms,
-        .max_in_flight = (uint32_t)(config->lanes * runtime->slot_count + config->pull_max * config->routing_pull.count +
-                                    MESH_SPARE_CALLS),
+        .max_in_flight = (uint32_t)(config->lanes * runtime->slot_count +
+                                    config->pull_max * config->routing_pull.count + MESH_SPARE_CALLS),
     };
 
     if (!mesh_client_new(runtime->loop, &options, &runtime->routing, err))
@@ -143,8 +149,9 @@ static void fill_slots(struct connector_runtime *runtime)
         runtime->slots[i].account = connector_account_at(runtime->table, runtime->config, i);
 }
 
-bool connector_runtime_new(struct loop *loop, const struct connector *table, const struct connector_config *config,
-                           struct connector_runtime **ret_runtime, struct err *err)
+bool connector_runtime_new(struct loop *loop, const struct connector *table,
+                           const struct connector_config *config, struct connector_runtime **ret_runtime,
+                           struct err *err)
 {
     struct connector_runtime *runtime = calloc(1, sizeof(*runtime));
 
@@ -173,7 +180,7 @@ void connector_runtime_drain(struct connector_runtime *runtime)
     if (runtime->is_draining)
         return;
     runtime->is_draining = true;
-    loop_excuse(runtime->loop);                /* closing nng's sockets may take a while */
+    loop_excuse(runtime->loop); /* closing nng's sockets may take a while */
     http_server_drain(runtime->server);
     for (size_t i = 0; i < runtime->puller_count; i++)
         connector_puller_stop(runtime->pullers[i]);

@@ -16,8 +16,8 @@
 enum {
     JOB_MAX_BYTES = 16 * 1024 * 1024,
     MESH_TIMEOUT_MS = 5000,
-    LEASE_MARGIN_MS = 2000,            /* the provider's call ends this long before the lease */
-    SEND_TIME_MIN_MS = 500,            /* with less than this left it is not begun */
+    LEASE_MARGIN_MS = 2000, /* the provider's call ends this long before the lease */
+    SEND_TIME_MIN_MS = 500, /* with less than this left it is not begun */
     REPORT_RETRY_FIRST_MS = 200,
     REPORT_RETRY_MAX_MS = 10000,
 };
@@ -28,11 +28,11 @@ struct connector_send {
     struct connector_runtime *runtime;
     struct connector_slot *slot;
     struct arena *arena;
-    const Guichet__V1__Job *job;       /* in the arena */
+    const Guichet__V1__Job *job; /* in the arena */
     enum send_step step;
     struct http_call *call;
-    Guichet__V1__Outcome outcome;      /* its strings are in the arena */
-    struct loop_timer *timer;          /* begins, then repeats the report */
+    Guichet__V1__Outcome outcome; /* its strings are in the arena */
+    struct loop_timer *timer;     /* begins, then repeats the report */
     uint64_t lease_until_ms;
     uint64_t sent_ms;
     uint32_t token_generation;
@@ -57,8 +57,8 @@ static const char *step_name(enum send_step step)
 
 static void send_move(struct connector_send *send, enum send_step step)
 {
-    log_event(LOG_DEBUG, "send_step", LOG_TEXT("delivery", send->job->id), LOG_TEXT("from", step_name(send->step)),
-              LOG_TEXT("to", step_name(step)));
+    log_event(LOG_DEBUG, "send_step", LOG_TEXT("delivery", send->job->id),
+              LOG_TEXT("from", step_name(send->step)), LOG_TEXT("to", step_name(step)));
     send->step = step;
 }
 
@@ -157,7 +157,8 @@ static void begin(struct connector_send *send)
     request.tenant = send->job->tenant;
     request.job_id = send->job->id;
     request.lease = send->job->lease;
-    guichet__v1__connector__start(mesh_client_call(send->runtime->routing, &call), &request, on_started, send);
+    guichet__v1__connector__start(mesh_client_call(send->runtime->routing, &call), &request, on_started,
+                                  send);
 }
 
 static void on_started(const Guichet__V1__StartReply *reply, void *arg)
@@ -178,7 +179,8 @@ static void on_started(const Guichet__V1__StartReply *reply, void *arg)
     }
     if (!reply->is_granted) {
         connector_count(send->runtime, CONNECTOR_STARTS_DENIED, send->slot->account, 1);
-        log_event(LOG_INFO, "start_denied", LOG_TEXT("delivery", send->job->id), LOG_TEXT("reason", reply->reason));
+        log_event(LOG_INFO, "start_denied", LOG_TEXT("delivery", send->job->id),
+                  LOG_TEXT("reason", reply->reason));
         finish(send);
         return;
     }
@@ -195,8 +197,8 @@ static void call_provider(struct connector_send *send)
 {
     struct connector_runtime *runtime = send->runtime;
     uint64_t now_ms = loop_now_ms(runtime->loop);
-    uint64_t left_ms = send->lease_until_ms > now_ms + LEASE_MARGIN_MS ? send->lease_until_ms - now_ms - LEASE_MARGIN_MS
-                                                                       : 0;
+    uint64_t left_ms =
+        send->lease_until_ms > now_ms + LEASE_MARGIN_MS ? send->lease_until_ms - now_ms - LEASE_MARGIN_MS : 0;
     struct http_client_request request = { 0 };
     struct err err = { 0 };
 
@@ -224,7 +226,8 @@ static void set_unanswered(struct connector_send *send, const struct http_result
     if (result->is_sent)
         set_outcome(send, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_UNKNOWN,
                     GUICHET__V1__FAILURE_REASON__FAILURE_REASON_UNSPECIFIED, result->err.text);
-    else if (result->err.kind == ERR_FORBIDDEN || result->err.kind == ERR_INVALID || result->err.kind == ERR_CONFIG)
+    else if (result->err.kind == ERR_FORBIDDEN || result->err.kind == ERR_INVALID ||
+             result->err.kind == ERR_CONFIG)
         set_outcome(send, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
                     GUICHET__V1__FAILURE_REASON__FAILURE_REASON_ACCOUNT_BROKEN, result->err.text);
     else
@@ -298,7 +301,8 @@ static void report(struct connector_send *send)
     request.job_id = send->job->id;
     request.lease = send->job->lease;
     request.outcome = &send->outcome;
-    guichet__v1__connector__report(mesh_client_call(send->runtime->routing, &call), &request, on_reported, send);
+    guichet__v1__connector__report(mesh_client_call(send->runtime->routing, &call), &request, on_reported,
+                                   send);
 }
 
 static void on_reported(const Guichet__V1__ReportReply *reply, void *arg)

@@ -58,7 +58,7 @@ static uint64_t counted(const struct world *world, enum connector_stat stat)
 
 static const struct {
     const char *label, *account, *text, *settings;
-    int provider_status;                       /* 0: no answer */
+    int provider_status; /* 0: no answer */
     Guichet__V1__OutcomeKind kind;
     Guichet__V1__FailureReason reason;
     unsigned provider_calls;
@@ -84,7 +84,8 @@ static void test_outcomes(void **state)
         if (world.centre.outcome != sends[i].kind || world.centre.reason != sends[i].reason ||
             world.provider_calls != sends[i].provider_calls || world.centre.starts != 1)
             fail_msg("case '%s': outcome %d, reason %d, provider calls %u, starts %u", sends[i].label,
-                     (int)world.centre.outcome, (int)world.centre.reason, world.provider_calls, world.centre.starts);
+                     (int)world.centre.outcome, (int)world.centre.reason, world.provider_calls,
+                     world.centre.starts);
         if (sends[i].kind == ACCEPTED) {
             assert_string_equal(world.centre.provider_id, "P1");
             assert_int_equal(counted(&world, CONNECTOR_UNITS), 3);
@@ -104,7 +105,8 @@ static void test_guard_refuses(void **state)
     world_open(&world, "");
     world.config.allow_private_addresses = false;
     http_client_free(&world.runtime->http);
-    world.runtime->http = http_client_new(world.loop, &(struct http_client_options){ .allow_plain_http = true });
+    world.runtime->http =
+        http_client_new(world.loop, &(struct http_client_options){ .allow_plain_http = true });
     give(&world, &job);
     WAIT_FOR(&world, world.centre.reports == 1);
     assert_int_equal(world.centre.outcome, FAILED);
@@ -163,7 +165,11 @@ static void test_lease_too_short(void **state)
 
 /* ---- Report ---- */
 
-static const struct { const char *label; enum err_kind fails; unsigned fails_count, reports, repeated, dropped; } reports[] = {
+static const struct {
+    const char *label;
+    enum err_kind fails;
+    unsigned fails_count, reports, repeated, dropped;
+} reports[] = {
     { "unavailable for a while", ERR_UNAVAILABLE, 5, 1, 1, 0 },
     { "internal once", ERR_INTERNAL, 1, 1, 1, 0 },
     { "token refused", ERR_FORBIDDEN, 1, 1, 1, 0 },
@@ -175,8 +181,9 @@ static void test_reports(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(reports); i++) {
-        struct world world = { .provider_status = 200, .centre = { .report_fails = reports[i].fails,
-                                                                   .report_fails_count = reports[i].fails_count } };
+        struct world world = { .provider_status = 200,
+                               .centre = { .report_fails = reports[i].fails,
+                                           .report_fails_count = reports[i].fails_count } };
         struct toy_job job;
 
         job_fill(&job, "toy-1", "hello");
@@ -194,9 +201,10 @@ static void test_reports(void **state)
 
 static void test_report_is_given_up(void **state)
 {
-    struct world world = { .provider_status = 200,
-                           .centre = { .lease_ms = 3000, .report_fails = ERR_UNAVAILABLE,
-                                       .report_fails_count = UINT32_MAX } };
+    struct world world = {
+        .provider_status = 200,
+        .centre = { .lease_ms = 3000, .report_fails = ERR_UNAVAILABLE, .report_fails_count = UINT32_MAX }
+    };
     struct toy_job job;
 
     (void)state;
@@ -281,11 +289,11 @@ static void test_free_while_sending(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outcomes),        cmocka_unit_test(test_guard_refuses),
-        cmocka_unit_test(test_start_denied),    cmocka_unit_test(test_start_fails),
-        cmocka_unit_test(test_lease_too_short), cmocka_unit_test(test_reports),
+        cmocka_unit_test(test_outcomes),           cmocka_unit_test(test_guard_refuses),
+        cmocka_unit_test(test_start_denied),       cmocka_unit_test(test_start_fails),
+        cmocka_unit_test(test_lease_too_short),    cmocka_unit_test(test_reports),
         cmocka_unit_test(test_report_is_given_up), cmocka_unit_test(test_room),
-        cmocka_unit_test(test_job_of_another),  cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_job_of_another),     cmocka_unit_test(test_drain),
         cmocka_unit_test(test_free_while_sending),
     };
 

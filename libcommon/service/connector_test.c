@@ -64,7 +64,11 @@ static uint64_t counted(const struct world *world, enum connector_stat stat)
 
 /* ---- single webhooks ---- */
 
-static const struct { const char *label, *method, *path, *header, *body; int status; const char *answer; } hooks[] = {
+static const struct {
+    const char *label, *method, *path, *header, *body;
+    int status;
+    const char *answer;
+} hooks[] = {
     { "stored", "POST", "/hooks/toy/toy-1", "yes", "1 alice hello", 200, "<ok/>" },
     { "another answer", "POST", "/hooks/toy/toy-1/status", "yes", "2 alice hello", 204, "" },
     { "no events", "POST", "/hooks/toy/toy-1", "yes", "", 200, "<ok/>" },
@@ -74,7 +78,8 @@ static const struct { const char *label, *method, *path, *header, *body; int sta
     { "handshake not signed", "GET", "/hooks/toy/toy-1/handshake", "no", "", 403, "forbidden" },
     { "signature refused", "POST", "/hooks/toy/toy-1", "no", "6 alice hello", 403, "forbidden" },
     { "malformed", "POST", "/hooks/toy/toy-1", "yes", "7 alice", 400, "a line has not three words" },
-    { "malformed beside good", "POST", "/hooks/toy/toy-1", "yes", "8 alice hi\n9", 400, "a line has not three words" },
+    { "malformed beside good", "POST", "/hooks/toy/toy-1", "yes", "8 alice hi\n9", 400,
+      "a line has not three words" },
     { "unknown account", "POST", "/hooks/toy/toy-3", "yes", "10 alice hello", 404, "no such account" },
     { "longer account", "POST", "/hooks/toy/toy-11", "yes", "10 alice hello", 404, "no such account" },
     { "no account", "POST", "/hooks/toy/", "yes", "10 alice hello", 404, "no such account" },
@@ -136,8 +141,10 @@ static const struct {
     enum connector_stat counted;
 } answers[] = {
     { "stored", GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED, false, 0, 0, 200, CONNECTOR_EVENTS_STORED },
-    { "duplicate", GUICHET__V1__RECORD_RESULT__RECORD_RESULT_DUPLICATE, false, 0, 0, 200, CONNECTOR_EVENTS_DUPLICATE },
-    { "refused", GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED, false, 0, 0, 200, CONNECTOR_EVENTS_REFUSED },
+    { "duplicate", GUICHET__V1__RECORD_RESULT__RECORD_RESULT_DUPLICATE, false, 0, 0, 200,
+      CONNECTOR_EVENTS_DUPLICATE },
+    { "refused", GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED, false, 0, 0, 200,
+      CONNECTOR_EVENTS_REFUSED },
     { "a result of tomorrow", 9, false, 0, 0, 503, CONNECTOR_EVENTS_UNANSWERED },
     { "result of another event", 0, true, 0, 0, 503, CONNECTOR_EVENTS_UNANSWERED },
     { "unavailable", 0, false, ERR_UNAVAILABLE, UINT32_MAX, 503, CONNECTOR_EVENTS_UNANSWERED },
@@ -152,7 +159,8 @@ static void test_answers(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(answers); i++) {
-        struct world world = { .centre = { .result = answers[i].result, .has_wrong_key = answers[i].has_wrong_key,
+        struct world world = { .centre = { .result = answers[i].result,
+                                           .has_wrong_key = answers[i].has_wrong_key,
                                            .submit_fails = answers[i].fails,
                                            .submit_fails_count = answers[i].fails_count } };
         int status;
@@ -381,12 +389,18 @@ static void test_free_while_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hooks),           cmocka_unit_test(test_body_too_large),
-        cmocka_unit_test(test_answers),         cmocka_unit_test(test_not_answered_in_time),
-        cmocka_unit_test(test_batches),         cmocka_unit_test(test_batch_limit),
-        cmocka_unit_test(test_lanes_are_independent), cmocka_unit_test(test_poison),
-        cmocka_unit_test(test_not_announced),   cmocka_unit_test(test_token_is_renewed),
-        cmocka_unit_test(test_account_refused), cmocka_unit_test(test_drain),
+        cmocka_unit_test(test_hooks),
+        cmocka_unit_test(test_body_too_large),
+        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_not_answered_in_time),
+        cmocka_unit_test(test_batches),
+        cmocka_unit_test(test_batch_limit),
+        cmocka_unit_test(test_lanes_are_independent),
+        cmocka_unit_test(test_poison),
+        cmocka_unit_test(test_not_announced),
+        cmocka_unit_test(test_token_is_renewed),
+        cmocka_unit_test(test_account_refused),
+        cmocka_unit_test(test_drain),
         cmocka_unit_test(test_free_while_open),
     };
 

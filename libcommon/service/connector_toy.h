@@ -53,7 +53,8 @@ static bool toy_verify(const void *account, const struct hook_request *request, 
     (void)account;
     (void)arena;
     if (strcmp(request->path, "/handshake") == 0)
-        *ret_answer = (struct hook_answer){ .status = 200, .content_type = "text/plain", .body = { "hello", 5 } };
+        *ret_answer =
+            (struct hook_answer){ .status = 200, .content_type = "text/plain", .body = { "hello", 5 } };
     if (header == NULL || strcmp(header, "yes") != 0)
         return err_set(err, ERR_FORBIDDEN, "no X-Toy");
     return true;

@@ -11,11 +11,11 @@ struct world {
     struct connector_keys keys;
     struct connector_config config;
     struct connector_runtime *runtime;
-    struct http_client *client;                /* the provider's webhooks come from here */
-    struct http_server *provider;              /* messages go there */
+    struct http_client *client;   /* the provider's webhooks come from here */
+    struct http_server *provider; /* messages go there */
     unsigned provider_calls;
-    int provider_status;                       /* 0: never answers */
-    struct http_exchange *provider_open;       /* not answered yet */
+    int provider_status;                 /* 0: never answers */
+    struct http_exchange *provider_open; /* not answered yet */
 };
 
 /* ---- the centre's other half: jobs ---- */
@@ -96,18 +96,20 @@ static void on_provider_request(void *arg, struct http_exchange *exchange)
 /* ---- opening and closing ---- */
 
 /* Turns the loop until the condition holds; a wait that is too long names it. */
-#define WAIT_FOR(world, condition)                                                      \
-    do {                                                                                \
-        uint64_t until_ = loop_now_ms((world)->loop) + WAIT_MS;                         \
-        while (!(condition) && loop_now_ms((world)->loop) < until_)                     \
-            loop_turn((world)->loop, 10);                                               \
-        if (!(condition))                                                               \
-            fail_msg("never came true: %s", #condition);                                \
+#define WAIT_FOR(world, condition)                                                                           \
+    do {                                                                                                     \
+        uint64_t until_ = loop_now_ms((world)->loop) + WAIT_MS;                                              \
+        while (!(condition) && loop_now_ms((world)->loop) < until_)                                          \
+            loop_turn((world)->loop, 10);                                                                    \
+        if (!(condition))                                                                                    \
+            fail_msg("never came true: %s", #condition);                                                     \
     } while (0)
 
 static inline struct mesh_server *world_listen(struct world *world, const char *name)
 {
-    const struct mesh_server_options options = { .name = name, .listen = "tcp://127.0.0.1:0", .service = "routing" };
+    const struct mesh_server_options options = { .name = name,
+                                                 .listen = "tcp://127.0.0.1:0",
+                                                 .service = "routing" };
     struct mesh_server *server = NULL;
     struct err err = { 0 };
 
@@ -123,13 +125,14 @@ static inline void world_configure(struct world *world, const char *more)
     char text[2048];
 
     setenv("TOY_TEST_SECRET", TOY_SECRET, 1);
-    snprintf(text, sizeof(text),
-             "connector: toy-c\nconnector_secret: env:TOY_TEST_SECRET\nhook_listen: 127.0.0.1:0\nhook_prefix: /hooks/toy\n"
-             "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nallow_private_addresses: true\nallow_plain_http: true\n%s\n"
-             "accounts:\n  - {id: toy-1, tenant: demo, provider_url: \"http://127.0.0.1:%u/send\"}\n"
-             "  - {id: toy-2, tenant: demo, provider_url: \"http://127.0.0.1:1/\"}\n",
-             mesh_server_url(world->centre.server), mesh_server_url(world->centre.pull_server), more,
-             http_server_port(world->provider));
+    snprintf(
+        text, sizeof(text),
+        "connector: toy-c\nconnector_secret: env:TOY_TEST_SECRET\nhook_listen: 127.0.0.1:0\nhook_prefix: /hooks/toy\n"
+        "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nallow_private_addresses: true\nallow_plain_http: true\n%s\n"
+        "accounts:\n  - {id: toy-1, tenant: demo, provider_url: \"http://127.0.0.1:%u/send\"}\n"
+        "  - {id: toy-2, tenant: demo, provider_url: \"http://127.0.0.1:1/\"}\n",
+        mesh_server_url(world->centre.server), mesh_server_url(world->centre.pull_server), more,
+        http_server_port(world->provider));
     connector_keys_init(&world->keys, &toy_connector);
     if (!config_read_text("toy", "toy.yaml", str_view_of(text), world->keys.keys, &world->config, &err))
         fail_msg("%s", err.text);
@@ -139,10 +142,14 @@ static inline void world_configure(struct world *world, const char *more)
 static inline void world_open(struct world *world, const char *more)
 {
     static const Guichet__V1__Connector_Service service = GUICHET__V1__CONNECTOR__INIT(centre_);
-    const struct http_client_options client = { .allow_private_addresses = true, .allow_plain_http = true,
-                                                .max_in_flight = 128, .host_connections_max = 32 };
-    const struct http_server_options provider = { .name = "provider", .listen = "127.0.0.1:0",
-                                                  .handler = on_provider_request, .arg = world,
+    const struct http_client_options client = { .allow_private_addresses = true,
+                                                .allow_plain_http = true,
+                                                .max_in_flight = 128,
+                                                .host_connections_max = 32 };
+    const struct http_server_options provider = { .name = "provider",
+                                                  .listen = "127.0.0.1:0",
+                                                  .handler = on_provider_request,
+                                                  .arg = world,
                                                   .answer_timeout_ms = 60000 };
     struct err err = { 0 };
 

@@ -14,9 +14,16 @@
 #define FIXTURES TEST_SOURCE_DIR "/../shared/fixtures/sms-twilio"
 
 /* providers' classes of error codes as documented, and how we take them. */
-static const struct { const char *label; const int64_t *codes; size_t count; Guichet__V1__OutcomeKind kind;
-                      Guichet__V1__FailureReason reason; bool is_account_wide; } classes[] = {
-#define CODES(...) (const int64_t[]){ __VA_ARGS__ }, sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)
+static const struct {
+    const char *label;
+    const int64_t *codes;
+    size_t count;
+    Guichet__V1__OutcomeKind kind;
+    Guichet__V1__FailureReason reason;
+    bool is_account_wide;
+} classes[] = {
+#define CODES(...)                                                                                           \
+    (const int64_t[]){ __VA_ARGS__ }, sizeof((const int64_t[]){ __VA_ARGS__ }) / sizeof(int64_t)
     { "throttled", CODES(20429, 14107, 63018, 30022, 21611), GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY,
       GUICHET__V1__FAILURE_REASON__FAILURE_REASON_PROVIDER_ERROR, true },
     { "retry", CODES(30001, 30017), GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY,
@@ -26,8 +33,10 @@ static const struct { const char *label; const int64_t *codes; size_t count; Gui
     { "window", CODES(63016), GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
       GUICHET__V1__FAILURE_REASON__FAILURE_REASON_WINDOW_CLOSED, false },
     { "authentication and senders", CODES(20003, 20005, 30002, 21212, 21606, 21660, 30034),
-      GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED, GUICHET__V1__FAILURE_REASON__FAILURE_REASON_ACCOUNT_BROKEN, true },
-    { "recipient invalid", CODES(21211, 21614, 30005, 63003, 63024), GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
+      GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
+      GUICHET__V1__FAILURE_REASON__FAILURE_REASON_ACCOUNT_BROKEN, true },
+    { "recipient invalid", CODES(21211, 21614, 30005, 63003, 63024),
+      GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
       GUICHET__V1__FAILURE_REASON__FAILURE_REASON_RECIPIENT_INVALID, false },
     { "recipient unreachable", CODES(21408, 21608, 21612, 30003, 30004, 30006),
       GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
@@ -47,7 +56,8 @@ static void test_error_classes(void **state)
             const struct sms_twilio_error *error = sms_twilio_error_find(classes[i].codes[j]);
 
             CHECK_CASE(classes[i].label, error != NULL);
-            CHECK_CASE(classes[i].label, error->kind == classes[i].kind && error->reason == classes[i].reason);
+            CHECK_CASE(classes[i].label,
+                       error->kind == classes[i].kind && error->reason == classes[i].reason);
             CHECK_CASE(classes[i].label, error->is_account_wide == classes[i].is_account_wide);
         }
     assert_null(sms_twilio_error_find(0));
@@ -71,7 +81,7 @@ static void test_error_codes(void **state)
     for (size_t i = 0; i < COUNT_OF(classes); i++)
         for (size_t j = 0; j < classes[i].count; j++) {
             int64_t code = classes[i].codes[j];
-            bool is_younger = code == 21660 || code == 30034;       /* than the list */
+            bool is_younger = code == 21660 || code == 30034; /* than the list */
             char name[24];
 
             snprintf(name, sizeof(name), "%lld", (long long)code);
@@ -82,7 +92,9 @@ static void test_error_codes(void **state)
         SCOPED_ARENA arena = arena_new(65536);
         struct sms_account account = test_account();
         char *body = arena_printf(arena, "{\"code\":%s,\"status\":400}", code);
-        struct http_result result = { .status = 400, .body = str_view_of(body), .content_type = "application/json" };
+        struct http_result result = { .status = 400,
+                                      .body = str_view_of(body),
+                                      .content_type = "application/json" };
         Guichet__V1__Outcome outcome = GUICHET__V1__OUTCOME__INIT;
 
         (void)value;
@@ -145,7 +157,8 @@ static void answer_one(const char *path)
     size_t len = 0;
     char *answer = test_read_file(path, &len);
     struct http_result result = { .status = strstr(path, "json_201_") != NULL ? 201 : 200,
-                                  .body = { answer, len }, .content_type = "application/json" };
+                                  .body = { answer, len },
+                                  .content_type = "application/json" };
     Guichet__V1__Outcome outcome = GUICHET__V1__OUTCOME__INIT;
     bool has_sid;
 

@@ -13,13 +13,13 @@
 
 struct sms_form_param {
     struct str_view name;
-    struct str_view value;         /* NUL-terminated as well */
+    struct str_view value; /* NUL-terminated as well */
 };
 
 struct sms_form {
     struct sms_form_param *params;
     size_t count;
-    struct str_view malformed;     /* name of the first parameter with a broken escape; data NULL: none */
+    struct str_view malformed; /* name of the first parameter with a broken escape; data NULL: none */
 };
 
 /* false: more than SMS_FORM_PARAMS_MAX parameters, or more than the arena holds. */

@@ -4,7 +4,11 @@
 
 #include "testing.h"
 
-static const struct { const char *label, *text; size_t count; const char *name, *value, *malformed; } cases[] = {
+static const struct {
+    const char *label, *text;
+    size_t count;
+    const char *name, *value, *malformed;
+} cases[] = {
     { "empty", "", 0, NULL, NULL, NULL },
     { "one", "a=1", 1, "a", "1", NULL },
     { "no value", "a", 1, "a", "", NULL },
@@ -32,7 +36,8 @@ static void test_form_read(void **state)
         CHECK_CASE(cases[i].label, sms_form_read(str_view_of(cases[i].text), arena, &form, &err));
         CHECK_CASE(cases[i].label, form.count == cases[i].count);
         if (cases[i].name != NULL)
-            CHECK_CASE(cases[i].label, str_equal(sms_form_get(&form, cases[i].name), str_view_of(cases[i].value)));
+            CHECK_CASE(cases[i].label,
+                       str_equal(sms_form_get(&form, cases[i].name), str_view_of(cases[i].value)));
         CHECK_CASE(cases[i].label, (form.malformed.data != NULL) == (cases[i].malformed != NULL));
         if (cases[i].malformed != NULL)
             CHECK_CASE(cases[i].label, str_equal(form.malformed, str_view_of(cases[i].malformed)));
@@ -62,7 +67,8 @@ static void test_form_limits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_form_read), cmocka_unit_test(test_form_limits) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_form_read),
+                                        cmocka_unit_test(test_form_limits) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,8 +16,8 @@ enum segment_coding { SEGMENT_GSM7, SEGMENT_UCS2 };
 
 struct segment_count {
     enum segment_coding coding;
-    uint32_t units;            /* septets, or UTF-16 units, without headers */
-    uint32_t segments;         /* 0 for no text */
+    uint32_t units;    /* septets, or UTF-16 units, without headers */
+    uint32_t segments; /* 0 for no text */
 };
 
 /* `text` is valid UTF-8. */

@@ -31,14 +31,14 @@ struct sms_account {
 };
 
 struct sms_provider {
-    const char *name;                          /* as the account's key `provider` says it */
+    const char *name; /* as the account's key `provider` says it */
     bool (*check)(const struct sms_account *account, struct err *err);
     bool (*verify)(const struct sms_account *account, const struct hook_request *request, struct arena *arena,
                    struct err *err);
     bool (*normalise)(const struct sms_account *account, const struct hook_request *request,
                       struct event_batch *batch, struct err *err);
-    bool (*render)(const struct sms_account *account, const Guichet__V1__Outbound *message, struct arena *arena,
-                   struct http_client_request *ret_request, struct err *err);
+    bool (*render)(const struct sms_account *account, const Guichet__V1__Outbound *message,
+                   struct arena *arena, struct http_client_request *ret_request, struct err *err);
     void (*outcome)(const struct sms_account *account, const struct http_result *result, struct arena *arena,
                     Guichet__V1__Outcome *ret_outcome);
 };

@@ -15,16 +15,16 @@
 
 #include "sms.h"
 
-#define CHECK_CASE(label, is_true)                                              \
-    do {                                                                        \
-        if (!(is_true))                                                         \
-            fail_msg("case '%s': %s", (label), #is_true);                       \
+#define CHECK_CASE(label, is_true)                                                                           \
+    do {                                                                                                     \
+        if (!(is_true))                                                                                      \
+            fail_msg("case '%s': %s", (label), #is_true);                                                    \
     } while (0)
 
 #define TEST_TOKEN "0123456789abcdef0123456789abcdef"
 #define TEST_TOKEN_PREVIOUS "fedcba9876543210fedcba9876543210"
 #define TEST_URL "https://desk.example.org/hooks/sms/sms-1"
-#define TEST_RECEIVED_US 1772366400000000    /* 2026-03-01T12:00:00Z */
+#define TEST_RECEIVED_US 1772366400000000 /* 2026-03-01T12:00:00Z */
 
 static inline struct sms_account test_account(void)
 {

@@ -22,8 +22,8 @@ static bool check_url(const char *key, const char *url, struct err *err)
     if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0)
         return err_set(err, ERR_CONFIG, "key '%s': '%s' is no http or https URL", key, url);
     if (url[len - 1] == '/' || strpbrk(url, "?# ") != NULL)
-        return err_set(err, ERR_CONFIG, "key '%s': '%s' has a trailing slash, a query, a fragment or a blank", key,
-                       url);
+        return err_set(err, ERR_CONFIG, "key '%s': '%s' has a trailing slash, a query, a fragment or a blank",
+                       key, url);
     return true;
 }
 
@@ -31,7 +31,8 @@ bool sms_twilio_check(const struct sms_account *account, struct err *err)
 {
     if (!is_set(account->account.public_url))
         return err_set(err, ERR_CONFIG, "key 'public_url' is missing: Twilio signs the URL it was given");
-    if (!check_url("public_url", account->account.public_url, err) || !check_url("api_base", account->api_base, err))
+    if (!check_url("public_url", account->account.public_url, err) ||
+        !check_url("api_base", account->api_base, err))
         return false;
     if (!is_set(account->account_sid) || !is_sid(account->account_sid))
         return err_set(err, ERR_CONFIG, "key 'account_sid' is missing, or not letters and digits only");

@@ -122,7 +122,8 @@ static void add_one_media(struct sms_reading *reading, struct part_list *list, u
     guichet__v1__media__init(part->media);
     part->media->state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
     part->media->provider_url = sms_reading_text(reading, url_name);
-    part->media->content_type = sms_reading_text(reading, arena_printf(reading->arena, "MediaContentType%lu", index));
+    part->media->content_type =
+        sms_reading_text(reading, arena_printf(reading->arena, "MediaContentType%lu", index));
 }
 
 static bool add_media(struct sms_reading *reading, struct part_list *list, struct err *err)
@@ -172,7 +173,8 @@ static Guichet__V1__MessageReceived *make_message(struct sms_reading *reading, c
     return message;
 }
 
-bool sms_twilio_content(struct sms_reading *reading, Guichet__V1__MessageReceived **ret_message, struct err *err)
+bool sms_twilio_content(struct sms_reading *reading, Guichet__V1__MessageReceived **ret_message,
+                        struct err *err)
 {
     struct part_list list = { .count = 0 };
 

@@ -11,13 +11,13 @@ struct sms_reading {
     struct event_batch *batch;
     struct arena *arena;
     struct sms_form form;
-    struct str_view raw;           /* the payload as it came: body, or query of a GET */
-    const char *sid;               /* MessageSid */
+    struct str_view raw; /* the payload as it came: body, or query of a GET */
+    const char *sid;     /* MessageSid */
 };
 
 /* The field as it came, "" when absent. */
 const char *sms_reading_field(const struct sms_reading *reading, const char *name);
-bool sms_reading_has(const struct sms_reading *reading, const char *name);    /* and not empty */
+bool sms_reading_has(const struct sms_reading *reading, const char *name); /* and not empty */
 /* A field the event needs: an id, an address, a word. The error names it. */
 bool sms_reading_word(const struct sms_reading *reading, const char *name, size_t max_len,
                       const char **ret_value, struct err *err) MUST_USE;

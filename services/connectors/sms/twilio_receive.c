@@ -94,8 +94,8 @@ static bool is_one_of(const char *const *words, size_t count, struct str_view te
  * must be the word, and only by SMS: elsewhere "cancel" is something a customer may well want to say. */
 static Guichet__V1__ConsentState read_consent(const struct sms_reading *reading, const char *channel)
 {
-    static const char *const stop[] = { "STOP", "UNSUBSCRIBE", "END", "CANCEL", "QUIT", "STOPALL", "REVOKE",
-                                        "OPTOUT" };
+    static const char *const stop[] = { "STOP", "UNSUBSCRIBE", "END",    "CANCEL",
+                                        "QUIT", "STOPALL",     "REVOKE", "OPTOUT" };
     static const char *const start[] = { "START", "YES", "UNSTOP" };
     struct str_view type = sms_form_get(&reading->form, "OptOutType");
     struct str_view word = str_trim(sms_form_get(&reading->form, "Body"));
@@ -119,14 +119,16 @@ static Guichet__V1__ConsentState read_consent(const struct sms_reading *reading,
 static void add_consent(struct sms_reading *reading, Guichet__V1__ConsentState state,
                         const Guichet__V1__InboundEvent *message)
 {
-    Guichet__V1__InboundEvent *event = add_event(reading, arena_printf(reading->arena, "consent:%s", reading->sid));
+    Guichet__V1__InboundEvent *event =
+        add_event(reading, arena_printf(reading->arena, "consent:%s", reading->sid));
     Guichet__V1__ConsentChange *consent = arena_alloc(reading->arena, sizeof(*consent));
     struct str_view word = str_trim(sms_form_get(&reading->form, "Body"));
 
     guichet__v1__consent_change__init(consent);
     consent->state = state;
     word.len = utf8_is_valid(word) ? utf8_cut(word, WORD_MAX_BYTES) : 0;
-    consent->evidence = arena_dup(reading->arena, word.len > 0 ? word : sms_form_get(&reading->form, "OptOutType"));
+    consent->evidence =
+        arena_dup(reading->arena, word.len > 0 ? word : sms_form_get(&reading->form, "OptOutType"));
     event->sender = message->sender;
     event->thread = message->thread;
     event->body_case = GUICHET__V1__INBOUND_EVENT__BODY_CONSENT;
@@ -167,7 +169,7 @@ static bool read_message(struct sms_reading *reading, struct err *err)
 
 static const struct status_word {
     const char *word;
-    bool is_news;                      /* the others only say that it is on its way, which we know */
+    bool is_news; /* the others only say that it is on its way, which we know */
     Guichet__V1__DeliveryState state;
     Guichet__V1__FailureReason reason; /* FAILED without an error code */
 } status_words[] = {

@@ -8,7 +8,10 @@
 
 #define DELIVERY "0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
 
-static const struct { const char *name, *path, *query; int answer_status; } cases[] = {
+static const struct {
+    const char *name, *path, *query;
+    int answer_status;
+} cases[] = {
     { "message_text", "", "", 0 },
     { "message_short_code", "", "", 0 },
     { "message_alphanumeric", "", "", 0 },
@@ -66,7 +69,8 @@ static void test_normalise(void **state)
         char *events_path = arena_printf(arena, "%s/testdata/%s.events", TEST_FOLDER, cases[i].name);
         size_t form_len = 0, events_len = 0;
         char *form = test_read_file(form_path, &form_len), *events = test_read_file(events_path, &events_len);
-        struct hook_request request = test_request(cases[i].path, cases[i].query, (struct str_view){ form, form_len });
+        struct hook_request request =
+            test_request(cases[i].path, cases[i].query, (struct str_view){ form, form_len });
         struct err err = { 0 };
         SCOPED_BUF text;
 
@@ -83,21 +87,26 @@ static void test_normalise(void **state)
     }
 }
 
-static const struct { const char *label, *path, *form, *error; } refused[] = {
+static const struct {
+    const char *label, *path, *form, *error;
+} refused[] = {
     { "empty", "", "", "MessageSid" },
     { "no sid", "", "From=%2B33612345678&Body=x", "MessageSid" },
     { "no sender", "", "MessageSid=SM1&Body=x", "From" },
     { "sender is only a channel", "", "MessageSid=SM1&From=whatsapp%3A&Body=x", "From" },
     { "sender is no UTF-8", "", "MessageSid=SM1&From=%FF&Body=x", "From" },
     { "sid with a NUL", "", "MessageSid=SM%001&From=%2B33612345678&Body=x", "MessageSid" },
-    { "sid too long", "", "MessageSid=SM00000000000000000000000000000000000000000000000000000000000000000", "MessageSid" },
+    { "sid too long", "", "MessageSid=SM00000000000000000000000000000000000000000000000000000000000000000",
+      "MessageSid" },
     { "another account", "", "MessageSid=SM1&AccountSid=AC2&From=%2B33612345678&Body=x", "AccountSid" },
     { "broken escape", "", "MessageSid=SM1&From=%2B33612345678&Body=100%zz", "Body" },
     { "number of media is none", "", "MessageSid=SM1&From=%2B33612345678&NumMedia=x", "NumMedia" },
     { "number of media is negative", "", "MessageSid=SM1&From=%2B33612345678&NumMedia=-1", "NumMedia" },
     { "status without a word", "/status", "MessageSid=SM1", "SmsStatus" },
-    { "status word is too long", "/status", "MessageSid=SM1&MessageStatus=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
-      "xxxxxxxxxxxxxxxxxxxxxxxxx", "MessageStatus" },
+    { "status word is too long", "/status",
+      "MessageSid=SM1&MessageStatus=xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+      "xxxxxxxxxxxxxxxxxxxxxxxxx",
+      "MessageStatus" },
 };
 
 static void test_normalise_refuses(void **state)
@@ -122,7 +131,8 @@ static void test_get(void **state)
     SCOPED_ARENA arena = arena_new(1024 * 1024);
     struct sms_account account = test_account();
     struct event_batch batch = { .arena = arena, .received_us = TEST_RECEIVED_US };
-    struct hook_request request = test_request("", "From=%2B33612345678&Body=hi&MessageSid=SM1", STR_LITERAL(""));
+    struct hook_request request =
+        test_request("", "From=%2B33612345678&Body=hi&MessageSid=SM1", STR_LITERAL(""));
     struct err err = { 0 };
 
     (void)state;

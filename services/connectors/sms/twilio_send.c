@@ -63,7 +63,8 @@ static bool append_form(const struct sms_account *account, const Guichet__V1__Ou
                 str_view_of(arena_printf(arena, "%s/status?delivery=%s", account->account.public_url,
                                          message->delivery_id)));
     if (account->validity_period_s > 0)
-        form_append(form, "ValidityPeriod", str_view_of(arena_printf(arena, "%u", account->validity_period_s)));
+        form_append(form, "ValidityPeriod",
+                    str_view_of(arena_printf(arena, "%u", account->validity_period_s)));
     return true;
 }
 
@@ -82,7 +83,8 @@ bool sms_twilio_render(const struct sms_account *account, const Guichet__V1__Out
         .method = "POST",
         .url = arena_printf(arena, "%s/2010-04-01/Accounts/%s/Messages.json", account->api_base,
                             account->account_sid),
-        .headers = { { "Content-Type", "application/x-www-form-urlencoded" }, { "Accept", "application/json" } },
+        .headers = { { "Content-Type", "application/x-www-form-urlencoded" },
+                     { "Accept", "application/json" } },
         .header_count = 2,
         .body = str_view_of(arena_dup(arena, buf_view(&form))),
         .user = has_key ? account->api_key_sid : account->account_sid,
@@ -104,8 +106,9 @@ static void read_accepted(struct json_object *answer, struct arena *arena, Guich
     const char *sid = answer != NULL ? json_str(answer, "sid") : NULL;
 
     if (sid == NULL || sid[0] == '\0') {
-        set_doubt(outcome, arena, answer == NULL ? "accepted, but the answer is no JSON"
-                                                 : "accepted, but the answer has no sid");
+        set_doubt(outcome, arena,
+                  answer == NULL ? "accepted, but the answer is no JSON"
+                                 : "accepted, but the answer has no sid");
         return;
     }
     outcome->kind = GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_ACCEPTED;
@@ -157,8 +160,8 @@ static void read_refused(const struct http_result *result, struct json_object *a
     outcome->provider_text = arena_dup(arena, shown);
 }
 
-void sms_twilio_outcome(const struct sms_account *account, const struct http_result *result, struct arena *arena,
-                        Guichet__V1__Outcome *ret_outcome)
+void sms_twilio_outcome(const struct sms_account *account, const struct http_result *result,
+                        struct arena *arena, Guichet__V1__Outcome *ret_outcome)
 {
     SCOPED_JSON answer = NULL;
     struct err ignored = { 0 };

@@ -5,7 +5,8 @@
 #include "testing.h"
 
 #define DELIVERY "0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
-#define CALLBACK "&StatusCallback=https%3A%2F%2Fdesk.example.org%2Fhooks%2Fsms%2Fsms-1%2Fstatus%3Fdelivery%3D" DELIVERY
+#define CALLBACK                                                                                             \
+    "&StatusCallback=https%3A%2F%2Fdesk.example.org%2Fhooks%2Fsms%2Fsms-1%2Fstatus%3Fdelivery%3D" DELIVERY
 
 struct outbound {
     Guichet__V1__Outbound message;
@@ -78,7 +79,8 @@ static void test_render(void **state)
         CHECK_CASE(rendered[i].label, strcmp(request.method, "POST") == 0);
         CHECK_CASE(rendered[i].label,
                    strcmp(request.url, "https://api.twilio.com/2010-04-01/Accounts/AC1/Messages.json") == 0);
-        CHECK_CASE(rendered[i].label, strcmp(request.user, "AC1") == 0 && strcmp(request.password, TEST_TOKEN) == 0);
+        CHECK_CASE(rendered[i].label,
+                   strcmp(request.user, "AC1") == 0 && strcmp(request.password, TEST_TOKEN) == 0);
     }
 }
 
@@ -120,8 +122,10 @@ static void test_render_refuses(void **state)
     Guichet__V1__Media media = GUICHET__V1__MEDIA__INIT;
 
     (void)state;
-    assert_true(sms_twilio_render(&account, fill(&out, repeat(arena, "é", 1600), NULL), arena, &request, &err));
-    assert_false(sms_twilio_render(&account, fill(&out, repeat(arena, "é", 1601), NULL), arena, &request, &err));
+    assert_true(
+        sms_twilio_render(&account, fill(&out, repeat(arena, "é", 1600), NULL), arena, &request, &err));
+    assert_false(
+        sms_twilio_render(&account, fill(&out, repeat(arena, "é", 1601), NULL), arena, &request, &err));
     assert_non_null(strstr(err.text, "1601"));
     assert_false(sms_twilio_render(&account, fill(&out, "", NULL), arena, &request, &err));
     assert_false(sms_twilio_render(&account, fill(&out, NULL, NULL), arena, &request, &err));
@@ -163,18 +167,23 @@ static const struct {
     { "created, empty sid", 201, "{\"sid\":\"\"}", 0, UNKNOWN, "", "", 0, 0, false },
     { "created, a list", 201, "[1]", 0, UNKNOWN, "", "", 0, 0, false },
     { "created, nothing", 201, "", 0, UNKNOWN, "", "", 0, 0, false },
-    { "throttled", 429, "{\"code\":20429,\"message\":\"Too many\"}", 0, RETRY, "", "20429", REASON(PROVIDER_ERROR), 1000, true },
-    { "throttled, later", 429, "{\"code\":20429}", 7000, RETRY, "", "20429", REASON(PROVIDER_ERROR), 7000, true },
-    { "throttled without code", 429, "slow down", 3000, RETRY, "", "HTTP 429", REASON(PROVIDER_ERROR), 3000, true },
+    { "throttled", 429, "{\"code\":20429,\"message\":\"Too many\"}", 0, RETRY, "", "20429",
+      REASON(PROVIDER_ERROR), 1000, true },
+    { "throttled, later", 429, "{\"code\":20429}", 7000, RETRY, "", "20429", REASON(PROVIDER_ERROR), 7000,
+      true },
+    { "throttled without code", 429, "slow down", 3000, RETRY, "", "HTTP 429", REASON(PROVIDER_ERROR), 3000,
+      true },
     { "queue full", 400, "{\"code\":21611}", 0, RETRY, "", "21611", REASON(PROVIDER_ERROR), 60000, true },
-    { "opted out", 400, "{\"code\":21610,\"message\":\"STOP\"}", 0, FAILED, "", "21610", REASON(RECIPIENT_OPTED_OUT), 0, false },
+    { "opted out", 400, "{\"code\":21610,\"message\":\"STOP\"}", 0, FAILED, "", "21610",
+      REASON(RECIPIENT_OPTED_OUT), 0, false },
     { "window closed", 400, "{\"code\":63016}", 0, FAILED, "", "63016", REASON(WINDOW_CLOSED), 0, false },
     { "no number", 400, "{\"code\":21211}", 0, FAILED, "", "21211", REASON(RECIPIENT_INVALID), 0, false },
     { "too long", 400, "{\"code\":21617}", 0, FAILED, "", "21617", REASON(CONTENT_REFUSED), 0, false },
     { "credentials", 401, "{\"code\":20003}", 0, FAILED, "", "20003", REASON(ACCOUNT_BROKEN), 0, true },
     { "credentials, no JSON", 401, "", 0, FAILED, "", "HTTP 401", REASON(ACCOUNT_BROKEN), 0, true },
     { "no such account", 404, "{\"code\":20404}", 0, FAILED, "", "20404", REASON(ACCOUNT_BROKEN), 0, true },
-    { "code unknown to us", 400, "{\"code\":29999}", 0, FAILED, "", "29999", REASON(PROVIDER_ERROR), 0, false },
+    { "code unknown to us", 400, "{\"code\":29999}", 0, FAILED, "", "29999", REASON(PROVIDER_ERROR), 0,
+      false },
     { "server error", 500, "<html>", 0, RETRY, "", "HTTP 500", REASON(PROVIDER_ERROR), 0, false },
     { "overloaded", 503, "", 2000, RETRY, "", "HTTP 503", REASON(PROVIDER_ERROR), 2000, false },
     { "redirect", 307, "", 0, FAILED, "", "HTTP 307", REASON(PROVIDER_ERROR), 0, false },
@@ -186,7 +195,8 @@ static void test_outcome(void **state)
     for (size_t i = 0; i < COUNT_OF(outcomes); i++) {
         SCOPED_ARENA arena = arena_new(65536);
         struct sms_account account = test_account();
-        struct http_result result = { .status = outcomes[i].status, .body = str_view_of(outcomes[i].body),
+        struct http_result result = { .status = outcomes[i].status,
+                                      .body = str_view_of(outcomes[i].body),
                                       .content_type = "application/json",
                                       .retry_after_ms = outcomes[i].retry_after_ms };
         Guichet__V1__Outcome outcome = GUICHET__V1__OUTCOME__INIT;
@@ -201,11 +211,18 @@ static void test_outcome(void **state)
     }
 }
 
-static const struct { const char *label; size_t offset; char *value; const char *error; } accounts[] = {
+static const struct {
+    const char *label;
+    size_t offset;
+    char *value;
+    const char *error;
+} accounts[] = {
     { "no public URL", offsetof(struct sms_account, account.public_url), "", "public_url" },
     { "public URL with slash", offsetof(struct sms_account, account.public_url), TEST_URL "/", "public_url" },
-    { "public URL with query", offsetof(struct sms_account, account.public_url), TEST_URL "?a=1", "public_url" },
-    { "public URL without scheme", offsetof(struct sms_account, account.public_url), "desk.example.org", "public_url" },
+    { "public URL with query", offsetof(struct sms_account, account.public_url), TEST_URL "?a=1",
+      "public_url" },
+    { "public URL without scheme", offsetof(struct sms_account, account.public_url), "desk.example.org",
+      "public_url" },
     { "API base without scheme", offsetof(struct sms_account, api_base), "api.twilio.com", "api_base" },
     { "no token", offsetof(struct sms_account, auth_token), "", "auth_token" },
     { "account id with slash", offsetof(struct sms_account, account_sid), "AC1/..", "account_sid" },
@@ -244,8 +261,9 @@ static void test_units(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_render),   cmocka_unit_test(test_render_with_key), cmocka_unit_test(test_render_refuses),
-        cmocka_unit_test(test_outcome),  cmocka_unit_test(test_check),           cmocka_unit_test(test_units),
+        cmocka_unit_test(test_render),         cmocka_unit_test(test_render_with_key),
+        cmocka_unit_test(test_render_refuses), cmocka_unit_test(test_outcome),
+        cmocka_unit_test(test_check),          cmocka_unit_test(test_units),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

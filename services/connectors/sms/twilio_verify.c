@@ -18,12 +18,12 @@ enum { SIGNATURE_BYTES = 20, HASH_BYTES = 32, URL_MAX_BYTES = 16384 };
 /* ---- the four forms of the URL ---- */
 
 struct url_parts {
-    struct str_view scheme;        /* with "://" */
-    struct str_view user;          /* with '@', or empty */
+    struct str_view scheme; /* with "://" */
+    struct str_view user;   /* with '@', or empty */
     struct str_view host;
-    struct str_view port;          /* with ':', or empty */
-    struct str_view path;          /* up to the query */
-    struct str_view query;         /* without '?' */
+    struct str_view port;  /* with ':', or empty */
+    struct str_view path;  /* up to the query */
+    struct str_view query; /* without '?' */
     bool has_query;
 };
 
@@ -50,7 +50,7 @@ static void url_split(struct str_view url, struct url_parts *ret_parts)
     authority = cut(&rest, len);
     mark = memrchr(authority.data, '@', authority.len);
     parts.user = cut(&authority, mark != NULL ? (size_t)(mark - authority.data) + 1 : 0);
-    mark = memrchr(authority.data, ']', authority.len);           /* an IPv6 address holds colons */
+    mark = memrchr(authority.data, ']', authority.len); /* an IPv6 address holds colons */
     len = mark != NULL ? (size_t)(mark - authority.data) : 0;
     while (len < authority.len && authority.data[len] != ':')
         len++;
@@ -101,7 +101,8 @@ static void append_legacy_query(struct buf *buf, const struct sms_form *query)
     }
 }
 
-static void append_url(struct buf *buf, const struct url_parts *parts, bool has_port, const struct sms_form *legacy)
+static void append_url(struct buf *buf, const struct url_parts *parts, bool has_port,
+                       const struct sms_form *legacy)
 {
     buf_append_view(buf, parts->scheme);
     buf_append_view(buf, parts->user);
@@ -157,7 +158,8 @@ static bool is_token_match(const char *token, struct str_view data, struct str_v
 
     if (token == NULL || token[0] == '\0')
         return false;
-    if (HMAC(EVP_sha1(), token, (int)strlen(token), (const unsigned char *)data.data, data.len, mac, &mac_len) == NULL)
+    if (HMAC(EVP_sha1(), token, (int)strlen(token), (const unsigned char *)data.data, data.len, mac,
+             &mac_len) == NULL)
         return false;
     return str_equal_secret(signature, (struct str_view){ (const char *)mac, mac_len });
 }
@@ -208,8 +210,8 @@ static bool refuse(struct err *err, const char *why, const struct hook_request *
     return err_set(err, ERR_FORBIDDEN, "%s; checked against %.*s", why, shown, url);
 }
 
-bool sms_twilio_verify(const struct sms_account *account, const struct hook_request *request, struct arena *arena,
-                       struct err *err)
+bool sms_twilio_verify(const struct sms_account *account, const struct hook_request *request,
+                       struct arena *arena, struct err *err)
 {
     const char *header = request->header(request, "X-Twilio-Signature");
     const char *url = arena_printf(arena, "%s%s%s%s", account->account.public_url, request->path,

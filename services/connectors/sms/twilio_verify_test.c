@@ -4,8 +4,8 @@
 
 #include "testing.h"
 
-#define BODY                                                                                            \
-    "AccountSid=AC1&From=%2B33612345678&To=%2B33700000000&Body=O%C3%B9+est+ma+commande+n%C2%B0+42+%3F"  \
+#define BODY                                                                                                 \
+    "AccountSid=AC1&From=%2B33612345678&To=%2B33700000000&Body=O%C3%B9+est+ma+commande+n%C2%B0+42+%3F"       \
     "&MessageSid=SM1&NumMedia=0"
 #define SID "MessageSid=SM1"
 #define STATUS_QUERY "delivery=0192aaaa-bbbb-7ccc-8ddd-eeeeeeeeeeee"
@@ -30,37 +30,42 @@ static const struct {
     { "other case", "POST", TEST_URL, "", "", BODY, "id2yIiOqCBwCjyywpXscxR1as4O=", false },
     { "body changed", "POST", TEST_URL, "", "", BODY "1", "ID2YiIoQcbWcJYYWPxSCXr1AS4o=", false },
     { "parameter added", "POST", TEST_URL, "", "", BODY "&A=1", "ID2YiIoQcbWcJYYWPxSCXr1AS4o=", false },
-    { "parameters in another order", "POST", TEST_URL, "", "", "MessageSid=SM1&NumMedia=0&AccountSid=AC1&From=%2b"
-      "33612345678&To=%2B33700000000&Body=O%c3%b9%20est+ma+commande+n%C2%B0+42+?", "ID2YiIoQcbWcJYYWPxSCXr1AS4o=", true },
+    { "parameters in another order", "POST", TEST_URL, "", "",
+      "MessageSid=SM1&NumMedia=0&AccountSid=AC1&From=%2b"
+      "33612345678&To=%2B33700000000&Body=O%c3%b9%20est+ma+commande+n%C2%B0+42+?",
+      "ID2YiIoQcbWcJYYWPxSCXr1AS4o=", true },
     { "another account's URL", "POST", "https://desk.example.org/hooks/sms/sms-2", "", "", BODY,
       "ID2YiIoQcbWcJYYWPxSCXr1AS4o=", false },
     { "status with our query", "POST", TEST_URL, "/status", STATUS_QUERY, "MessageSid=SM1&MessageStatus=sent",
       "9nwdmaZ1etewGJ4OS9LG+Wve9Dk=", true },
     { "status, query changed", "POST", TEST_URL, "/status", "delivery=1", "MessageSid=SM1&MessageStatus=sent",
       "9nwdmaZ1etewGJ4OS9LG+Wve9Dk=", false },
-    { "query as it is", "POST", TEST_URL, "", "q=a%20b&q=c&n=%7Ex", SID, "zkPRzDrItI3DGULst/ENWkHjTUg=", true },
-    { "query re-encoded", "POST", TEST_URL, "", "q=a%20b&q=c&n=%7Ex", SID, "TaRizZcbO+oPttZH1ybKEUjpC2c=", true },
+    { "query as it is", "POST", TEST_URL, "", "q=a%20b&q=c&n=%7Ex", SID,
+      "zkPRzDrItI3DGULst/ENWkHjTUg=", true },
+    { "query re-encoded", "POST", TEST_URL, "", "q=a%20b&q=c&n=%7Ex", SID,
+      "TaRizZcbO+oPttZH1ybKEUjpC2c=", true },
     { "query re-encoded and grouped", "POST", TEST_URL, "", "q=a+b&n=%7ex&q=c%27d&e", SID,
       "kg56ekFxJeYPvFr+4klQWWBHOn4=", true },
     { "repeated parameter: unique, sorted", "POST", TEST_URL, "", "", SID "&A=2&A=1&A=2&A=10",
       "GBrYTSGbQIi3NaYv4QfLZOyezB0=", true },
     { "GET", "GET", TEST_URL, "", GET_QUERY, "", "x10uJY1Qaimr+LX3dZCMxctZFqw=", true },
     { "GET, query changed", "GET", TEST_URL, "", GET_QUERY "1", "", "x10uJY1Qaimr+LX3dZCMxctZFqw=", false },
-    { "a GET's signature on a POST with a body", "POST", TEST_URL, "", GET_QUERY, SID, "x10uJY1Qaimr+LX3dZCMxctZFqw=",
-      false },
+    { "a GET's signature on a POST with a body", "POST", TEST_URL, "", GET_QUERY, SID,
+      "x10uJY1Qaimr+LX3dZCMxctZFqw=", false },
     { "JSON by hash", "POST", TEST_URL, "", JSON_QUERY, JSON_BODY, "mjpetVqh9PetLc+kEgdeirJy5Ng=", true },
-    { "JSON by hash, body changed", "POST", TEST_URL, "", JSON_QUERY, JSON_BODY " ", "mjpetVqh9PetLc+kEgdeirJy5Ng=",
-      false },
-    { "port of its own", "POST", "http://127.0.0.1:8080/hooks/sms/sms-1", "", "", SID, "/iih/ybk7uNi7lnh4ZnXiXj2rEU=",
-      true },
+    { "JSON by hash, body changed", "POST", TEST_URL, "", JSON_QUERY, JSON_BODY " ",
+      "mjpetVqh9PetLc+kEgdeirJy5Ng=", false },
+    { "port of its own", "POST", "http://127.0.0.1:8080/hooks/sms/sms-1", "", "", SID,
+      "/iih/ybk7uNi7lnh4ZnXiXj2rEU=", true },
     { "port of its own, signed without", "POST", "http://127.0.0.1:8080/hooks/sms/sms-1", "", "", SID,
       "VaWCnG6UagYbS04UWBkeByFrtkM=", true },
     { "empty value", "POST", TEST_URL, "", "", SID "&Body=", "FODmzbu+2jVPvjhvONlEN4n3owE=", true },
-    { "broken escape is signed as it stands", "POST", TEST_URL, "", "", SID "&Body=100%zz", "7KNQoESBbt+JSAiWs5Rk7ZoCOh4=",
-      true },
+    { "broken escape is signed as it stands", "POST", TEST_URL, "", "", SID "&Body=100%zz",
+      "7KNQoESBbt+JSAiWs5Rk7ZoCOh4=", true },
     { "user and password in the URL", "POST", "https://me:pw@desk.example.org/hooks/sms/sms-1", "", "", SID,
       "CRb2D5+x78w0I6IlrGikPpG9qG4=", true },
-    { "IPv6 address", "POST", "https://[2001:db8::1]/hooks/sms/sms-1", "", "", SID, "liwUrD/hY89kgoqImMnpzstEGpQ=", true },
+    { "IPv6 address", "POST", "https://[2001:db8::1]/hooks/sms/sms-1", "", "", SID,
+      "liwUrD/hY89kgoqImMnpzstEGpQ=", true },
 };
 
 static void test_verify(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* connector_batch.c - the events that one payload gave, as they grow. Pure: connectors' tests need no more. */
+/* event_batch.c - the events that one payload gave, as they grow. Pure: connectors' tests need no more. */
 #include "service/connector.h"
 
 #include <stdlib.h>
@@ -12,10 +12,11 @@ enum { EVENTS_FIRST = 4 };
 static void batch_grow(struct event_batch *batch)
 {
     size_t size = batch->size > 0 ? batch->size * 2 : EVENTS_FIRST;
-    Guichet__V1__InboundEvent **events = arena_alloc(batch->arena, size * sizeof(Guichet__V1__InboundEvent *));
+    Guichet__V1__InboundEvent **events =
+        arena_alloc(batch->arena, size * sizeof(Guichet__V1__InboundEvent *));
 
     if (events == NULL)
-        abort();                       /* the arena's cap is a multiple of the body's: a connector that multiplies */
+        abort(); /* the arena's cap is a multiple of the body's: a connector that multiplies */
     if (batch->count > 0)
         memcpy(events, batch->events, batch->count * sizeof(Guichet__V1__InboundEvent *));
     batch->events = events;
