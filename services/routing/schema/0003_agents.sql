@@ -156,6 +156,7 @@ BEGIN
         v_sequence := routing.move_presence(p_tenant, p_agent, p_presence, p_agent, '', v_sequence);
         v_sequence := routing.assign(p_tenant, '{}', v_sequence);
         PERFORM routing.finish(p_tenant, v_sequence, false);
+        PERFORM pg_notify('guichet_routing', 'presence ' || p_tenant);
     END IF;
     RETURN v_sequence;
 END $$;

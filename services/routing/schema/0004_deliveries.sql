@@ -218,6 +218,10 @@ BEGIN
             WHERE a.tenant = p_tenant AND a.id = v_account.id;
         END IF;
     END LOOP;
+    IF v_taken > 0 THEN
+        -- The other replicas set their clocks: one of them ends the leases if we cannot.
+        PERFORM pg_notify('guichet_routing', 'lease ' || p_tenant);
+    END IF;
 END $$;
 
 -- Leased -> sending, if the lease stands; a repeat by the same lease is granted again. The lease begins anew.

@@ -40,7 +40,7 @@ DECLARE
 BEGIN
     FOR v_tenant IN SELECT tenant FROM routing.feed WHERE holder = p_holder ORDER BY tenant FOR UPDATE LOOP
         UPDATE routing.feed SET holder = NULL, expires_at = '-infinity' WHERE tenant = v_tenant;
-        PERFORM pg_notify('guichet_routing', 'kick ' || v_tenant);
+        PERFORM pg_notify('guichet_routing', 'free ' || v_tenant);
     END LOOP;
 END $$;
 
@@ -347,6 +347,7 @@ BEGIN
     END LOOP;
     q := routing.assign(p_tenant, v_touched, q);
     PERFORM routing.finish(p_tenant, q, p_kind && ARRAY[2, 4]);
+    -- Whoever closed or reopened may wait at another replica.
     IF 6 = ANY (p_kind) THEN
         PERFORM pg_notify('guichet_routing', 'applied ' || p_tenant);
     END IF;

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pull.c - jobs out: long polls that wait in a list until there is something for their accounts.
+ *
+ * A pull asks the database at once, then whenever it is woken: by a commit here, by a NOTIFY from another
+ * replica, by a clock, by the fall-back poll. It asks tenant by tenant, since a transaction is one tenant's.
+ * It ends well before its caller's deadline: jobs leased for somebody who has left would wait for their
+ * lease to end.
+ *
+ * States: WAITING -> ASKING -> WAITING … -> gone with the answer. A wake while ASKING is remembered. */
+#include "connector.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "call.h"
+#include "core/id.h"
+#include "core/pbjson.h"
+#include "core/pbtime.h"
+#include "ops/failpoint.h"
+#include "ops/log.h"
+#include "statements.h"
+#include "token.h"
+
+enum { DEADLINE_MARGIN_MS = 500 };
+
+enum pull_step { PULL_WAITING, PULL_ASKING };
+
+struct pull_tenant {
+    const char *name;
+    struct str_view *accounts;
+    size_t count;
+    bool is_due;                       /* ask the database for it */
+};
+
+struct pull {
+    LIST_ENTRY(pull) link;
+    struct routing_call *call;
+    struct loop_timer *timer;
+    enum pull_step step;
+    struct pull_tenant *tenants;
+    size_t tenant_count;
+    size_t asking;                     /* which tenant */
+    bool is_over;                      /* its time is up */
+    uint32_t jobs_max;
+    Guichet__V1__Job **jobs;
+    size_t job_count;
+};
+
+struct routing_pulls {
+    struct routing *routing;
+    LIST_HEAD(, pull) list;
+    uint32_t count;
+    bool is_draining;
+};
+
+static void pull_ask(struct pull *pull);
+static void on_leased(void *arg, struct db_work *work, const struct err *err);
+
+/* ---- the one way out ---- */
+
+static void pull_end(struct pull *pull, const struct err *err)
+{
+    struct routing *routing = pull->call->routing;
+    Guichet__V1__PullReply reply = GUICHET__V1__PULL_REPLY__INIT;
+
+    LIST_REMOVE(pull, link);
+    loop_timer_free(&pull->timer);
+    stats_set(routing->stats, ROUTING_PULLS_WAITING, --routing->pulls->count);
+    if (err != NULL) {
+        routing_call_fail(pull->call, err);
+        return;
+    }
+    reply.jobs = pull->jobs;
+    reply.n_jobs = pull->job_count;
+    routing_call_answer(pull->call, &reply.base);
+}
+
+static void on_time_up(void *arg)
+{
+    struct pull *pull = arg;
+
+    pull->is_over = true;
+    if (pull->step == PULL_WAITING)
+        pull_end(pull, NULL);
+}
+
+/* ---- asking ---- */
+
+static void pull_move(struct pull *pull, enum pull_step step)
+{
+    pull->step = step;
+}
+
+static void pull_settle(struct pull *pull)
+{
+    pull_move(pull, PULL_WAITING);
+    if (pull->job_count > 0 || pull->is_over)
+        pull_end(pull, NULL);
+}
+
+/* Asks for the next tenant that is due; with none left, waits or ends. */
+static void pull_ask(struct pull *pull)
+{
+    struct routing *routing = pull->call->routing;
+    size_t room = pull->jobs_max - pull->job_count;
+
+    for (pull->asking = 0; pull->asking < pull->tenant_count && room > 0; pull->asking++) {
+        struct pull_tenant *tenant = &pull->tenants[pull->asking];
+        struct db_work *work;
+        struct str_view *leases;
+        char (*texts)[ID_TEXT_BYTES];
+
+        if (!tenant->is_due)
+            continue;
+        tenant->is_due = false;
+        pull_move(pull, PULL_ASKING);
+        work = db_work_new(routing->database.short_);
+        leases = arena_alloc(db_work_arena(work), room * sizeof(*leases));
+        texts = arena_alloc(db_work_arena(work), room * sizeof(*texts));
+        for (size_t i = 0; i < room; i++) {
+            id_new_text(texts[i]);
+            leases[i] = str_view_of(texts[i]);
+        }
+        const struct db_param params[] = {
+            DB_PARAM_TEXT(tenant->name),
+            { .type = DB_TEXT_ARRAY, .items = tenant->accounts, .count = tenant->count },
+            { .type = DB_UUID_ARRAY, .items = leases, .count = room },
+            DB_PARAM_I64(routing->config->delivery_lease_ms),
+        };
+        db_work_add(work, &routing_sql_lease, params, COUNT_OF(params));
+        db_work_run(work, on_leased, pull);
+        return;
+    }
+    pull_settle(pull);
+}
+
+static Guichet__V1__Outbound *read_payload(struct pull *pull, struct str_view packed, struct err *err)
+{
+    ProtobufCMessage *message = NULL;
+
+    if (!pb_unpack(packed, &guichet__v1__outbound__descriptor, &pb_limits_default, pull->call->arena, &message, err))
+        return NULL;
+    return (Guichet__V1__Outbound *)message;
+}
+
+static void add_job(struct pull *pull, const char *tenant, const struct db_work *work, size_t row)
+{
+    struct arena *arena = pull->call->arena;
+    const struct db_result *rows = db_work_result(work, 0);
+    Guichet__V1__Job *job = arena_alloc(arena, sizeof(*job));
+    struct err err = { 0 };
+
+    guichet__v1__job__init(job);
+    job->tenant = (char *)tenant;
+    job->id = arena_strdup(arena, db_text(work, rows, row, 0));
+    job->account_id = arena_strdup(arena, db_text(work, rows, row, 1));
+    job->lease = arena_strdup(arena, db_text(work, rows, row, 2));
+    job->lease_until = pbtime_new(arena, db_time_us(rows, row, 3));
+    job->lease_ms = pull->call->routing->config->delivery_lease_ms;
+    job->kind_case = GUICHET__V1__JOB__KIND_SEND;
+    job->send = read_payload(pull, db_bytes(rows, row, 5), &err);
+    if (job->send == NULL) {               /* the lease runs out; nothing was sent */
+        log_event(LOG_ERROR, "job_unreadable", LOG_TEXT("tenant", tenant), LOG_TEXT("delivery", job->id),
+                  LOG_ERR(&err));
+        return;
+    }
+    job->send->tenant = job->tenant;
+    job->send->delivery_id = job->id;
+    job->send->attempt = (uint32_t)db_i64(rows, row, 4);
+    pull->jobs[pull->job_count++] = job;
+}
+
+static void on_leased(void *arg, struct db_work *work, const struct err *err)
+{
+    struct pull *pull = arg;
+    struct routing *routing = pull->call->routing;
+    const struct pull_tenant *tenant = &pull->tenants[pull->asking];
+    size_t count;
+
+    if (err->kind != ERR_NONE) {
+        /* What was leased before goes out; what remains is offered again. */
+        pull_move(pull, PULL_WAITING);
+        pull_end(pull, pull->job_count > 0 ? NULL : err);
+        return;
+    }
+    count = db_rows(db_work_result(work, 0));
+    for (size_t i = 0; i < count; i++)
+        add_job(pull, tenant->name, work, i);
+    stats_add(routing->stats, ROUTING_LEASED, count);
+    if (count > 0) {
+        routing_clocks_lease_in(routing->clocks, tenant->name, routing->config->delivery_lease_ms);
+        routing_clocks_set(routing->clocks, tenant->name);
+        if (FAILPOINT("routing_after_lease_before_reply")) {
+            struct err lost = { 0 };
+
+            err_set(&lost, ERR_UNAVAILABLE, "failpoint");
+            pull_end(pull, &lost);
+            return;
+        }
+    }
+    pull_ask(pull);
+}
+
+/* ---- the request ---- */
+
+/* Groups the accounts by tenant; false: answered. */
+static bool take_accounts(struct pull *pull, const Guichet__V1__PullRequest *input)
+{
+    struct routing_call *call = pull->call;
+    const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
+    size_t count = input->n_account_ids > 0 ? input->n_account_ids : claims->n_accounts;
+
+    pull->tenants = arena_alloc(call->arena, (count + 1) * sizeof(*pull->tenants));
+    for (size_t i = 0; i < count; i++) {
+        const Guichet__V1__AnnouncedAccount *account =
+            input->n_account_ids > 0 ? routing_token_account(claims, "", input->account_ids[i]) : claims->accounts[i];
+        struct pull_tenant *tenant = pull->tenants;
+
+        if (account == NULL) {
+            routing_call_refuse(call, ERR_FORBIDDEN, "account '%.64s' is not served by connector '%s'",
+                                input->account_ids[i], claims->connector);
+            return false;
+        }
+        while (tenant < pull->tenants + pull->tenant_count && strcmp(tenant->name, account->tenant) != 0)
+            tenant++;
+        if (tenant == pull->tenants + pull->tenant_count) {
+            pull->tenant_count++;
+            tenant->name = account->tenant;
+            tenant->is_due = true;
+            tenant->accounts = arena_alloc(call->arena, count * sizeof(*tenant->accounts));
+        }
+        tenant->accounts[tenant->count++] = str_view_of(account->id);
+    }
+    return true;
+}
+
+static uint32_t wait_of(const struct pull *pull, const Guichet__V1__PullRequest *input)
+{
+    const struct routing_config *config = pull->call->routing->config;
+    uint32_t wait_ms = input->wait_ms < config->pull_wait_max_ms ? input->wait_ms : config->pull_wait_max_ms;
+    uint32_t left_ms = mesh_request_left_ms(pull->call->request);
+
+    left_ms = left_ms > 2 * DEADLINE_MARGIN_MS ? left_ms - DEADLINE_MARGIN_MS : left_ms / 2;
+    return wait_ms < left_ms ? wait_ms : left_ms;
+}
+
+void routing_connector_pull(Guichet__V1__Connector_Service *service, const Guichet__V1__PullRequest *input,
+                            Guichet__V1__PullReply_Closure closure, void *closure_data)
+{
+    struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
+    const struct routing_config *config = routing->config;
+    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct pull *pull = routing_call_state(call, sizeof(*pull));
+    uint32_t wait_ms;
+
+    pull->call = call;
+    if (input->max_jobs == 0) {
+        routing_call_refuse(call, ERR_INVALID, "max_jobs is 0");
+        return;
+    }
+    if (!take_accounts(pull, input))
+        return;
+    pull->jobs_max = input->max_jobs < config->pull_jobs_max ? input->max_jobs : config->pull_jobs_max;
+    pull->jobs = arena_alloc(call->arena, pull->jobs_max * sizeof(*pull->jobs));
+    pull->timer = loop_timer_new(routing->loop, on_time_up, pull);
+    LIST_INSERT_HEAD(&routing->pulls->list, pull, link);
+    stats_set(routing->stats, ROUTING_PULLS_WAITING, ++routing->pulls->count);
+    wait_ms = routing->pulls->is_draining ? 0 : wait_of(pull, input);
+    loop_timer_start(pull->timer, wait_ms, 0);
+    pull_ask(pull);
+}
+
+void routing_connector_no_pull(Guichet__V1__Connector_Service *service, const Guichet__V1__PullRequest *input,
+                               Guichet__V1__PullReply_Closure closure, void *closure_data)
+{
+    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+
+    routing_call_refuse(call, ERR_INVALID, "Pull has a listener of its own: long polls must not use up this one");
+}
+
+/* ---- waking ---- */
+
+void routing_pulls_wake(struct routing_pulls *pulls, const char *tenant)
+{
+    struct pull *pull, *next;
+
+    for (pull = LIST_FIRST(&pulls->list); pull != NULL; pull = next) {
+        bool is_due = false;
+
+        next = LIST_NEXT(pull, link);
+        for (size_t i = 0; i < pull->tenant_count; i++) {
+            if (tenant != NULL && strcmp(pull->tenants[i].name, tenant) != 0)
+                continue;
+            pull->tenants[i].is_due = true;
+            is_due = true;
+        }
+        if (is_due && pull->step == PULL_WAITING)
+            pull_ask(pull);
+    }
+}
+
+struct routing_pulls *routing_pulls_new(struct routing *routing)
+{
+    struct routing_pulls *pulls = calloc(1, sizeof(*pulls));
+
+    if (pulls == NULL)
+        abort();
+    pulls->routing = routing;
+    LIST_INIT(&pulls->list);
+    return pulls;
+}
+
+void routing_pulls_drain(struct routing_pulls *pulls)
+{
+    struct pull *pull, *next;
+
+    pulls->is_draining = true;
+    for (pull = LIST_FIRST(&pulls->list); pull != NULL; pull = next) {
+        next = LIST_NEXT(pull, link);
+        on_time_up(pull);
+    }
+}
+
+/* After the database is gone: nothing asks any more. */
+void routing_pulls_free(struct routing_pulls **pulls_ptr)
+{
+    struct routing_pulls *pulls = *pulls_ptr;
+
+    *pulls_ptr = NULL;
+    if (pulls == NULL)
+        return;
+    routing_pulls_drain(pulls);
+    free(pulls);
+}
