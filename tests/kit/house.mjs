@@ -175,7 +175,14 @@ export class House {
     const id = replicas > 1 ? `${name}${index + 1}` : name
     const file = path.join(this.dir, `${id}.yaml`)
     fs.writeFileSync(file, yaml(config))
-    this.commands.set(id, { program: path.join(bin, `guichet-${name}`), args: ['--config', file], ops: config.ops_listen })
+    this.commands.set(id, { config, file, program: path.join(bin, `guichet-${name}`), args: ['--config', file], ops: config.ops_listen })
+  }
+
+  // Other settings from its next start on; undefined takes one back to the default.
+  configureAgain(id, settings) {
+    const command = this.commands.get(id)
+    command.config = Object.fromEntries(Object.entries({ ...command.config, ...settings }).filter(([, value]) => value !== undefined))
+    fs.writeFileSync(command.file, yaml(command.config))
   }
 
   nginx() {
