@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* statements.c - all SQL of the context service.
+ *
+ * Lookups by arrays are LATERAL … LIMIT 1, row by row, by key: the planner guesses young tables and
+ * arrays wrong (schema/0003). The order of columns is that of the enums in rows.h and changes.c. */
+#include "statements.h"
+
+const struct db_statement context_record_batch = {
+    "context_record",
+    "SELECT r.n, r.result, r.id, r.conversation_id, r.thread_id, r.sequence, r.change_sequence FROM context.record("
+    "p_tenant => $1::text, p_reopen_window_ms => $2::int8, p_ids => $3::uuid[], p_what => $4::int4[],"
+    " p_accounts => $5::text[], p_channels => $6::text[], p_keys => $7::text[], p_hashes => $8::bytea[],"
+    " p_occurred => $9::timestamptz[], p_received => $10::timestamptz[], p_sender_kinds => $11::int4[],"
+    " p_sender_scopes => $12::text[], p_sender_values => $13::text[], p_sender_names => $14::text[],"
+    " p_thread_keys => $15::text[], p_thread_public => $16::bool[], p_thread_titles => $17::text[],"
+    " p_thread_urls => $18::text[], p_origin_keys => $19::text[], p_provider_ids => $20::text[],"
+    " p_contents => $21::bytea[], p_previews => $22::text[], p_subjects => $23::text[], p_is_echo => $24::bool[],"
+    " p_raws => $25::bytea[], p_raw_types => $26::text[], p_boot_ids => $27::text[], p_boot_numbers => $28::int8[],"
+    " p_words => $29::text[], p_flags => $30::bool[], p_states => $31::int4[], p_claim_kinds => $32::int4[],"
+    " p_claim_scopes => $33::text[], p_claim_values => $34::text[], p_claim_names => $35::text[],"
+    " p_delivery_ids => $36::text[], p_watermarks => $37::timestamptz[], p_reasons => $38::int4[],"
+    " p_provider_codes => $39::text[], p_provider_texts => $40::text[]) r",
+};
+
+const struct db_statement context_refuse_events = {
+    "context_refuse",
+    "SELECT context.refuse(p_tenant => $1::text, p_ids => $2::uuid[], p_accounts => $3::text[],"
+    " p_channels => $4::text[], p_keys => $5::text[], p_hashes => $6::bytea[], p_reasons => $7::text[],"
+    " p_events => $8::bytea[])",
+};
+
+const struct db_statement context_store_message = {
+    "context_store_outbound",
+    "SELECT s.is_duplicate, s.change_sequence FROM context.store_outbound(p_tenant => $1::text, p_id => $2::uuid,"
+    " p_conversation => $3::uuid, p_thread => $4::uuid, p_direction => $5::int4, p_content => $6::bytea,"
+    " p_preview => $7::text, p_actor => $8::text, p_key => $9::text, p_hash => $10::bytea) s",
+};
+
+const struct db_statement context_open_thread_for = {
+    "context_open_thread",
+    "SELECT o.is_new, o.change_sequence FROM context.open_thread(p_tenant => $1::text,"
+    " p_reopen_window_ms => $2::int8, p_account => $3::text, p_channel => $4::text, p_kind => $5::int4,"
+    " p_scope => $6::text, p_value => $7::text, p_name => $8::text, p_actor => $9::text, p_subject => $10::text) o",
+};
+
+const struct db_statement context_set_state = {
+    "context_set_state",
+    "SELECT s.is_changed, s.change_sequence FROM context.set_conversation_state(p_tenant => $1::text,"
+    " p_conversation => $2::uuid, p_state => $3::int4, p_actor => $4::text, p_if_version => $5::int4) s",
+};
+
+const struct db_statement context_rename_customer = {
+    "context_update_customer",
+    "SELECT context.update_customer(p_tenant => $1::text, p_customer => $2::uuid, p_name => $3::text,"
+    " p_if_version => $4::int4, p_actor => $5::text)",
+};
+
+const struct db_statement context_set_read_mark = {
+    "context_mark_read",
+    "SELECT context.mark_read(p_tenant => $1::text, p_conversation => $2::uuid, p_agent => $3::text,"
+    " p_message => $4::uuid)",
+};
+
+const struct db_statement context_make_partitions = {
+    "context_make_partitions",
+    "SELECT context.make_partitions($1::int4)",
+};
+
+const struct db_statement context_select_changes = {
+    "context_changes",
+    "SELECT c.sequence, c.kind, c.at, c.conversation_id, c.conversation_number, c.thread_id, c.customer_id,"
+    " c.account_id, c.channel, c.message_id, c.message_sequence, c.direction, c.message_kind, c.text, c.occurred_at,"
+    " c.is_new_conversation, c.is_reopened, c.state, c.receipt_state, c.delivery_id, c.watermark_at,"
+    " c.failure_reason, c.provider_code, c.provider_text, c.provider_id, c.actor_id, c.reason, c.consent,"
+    " o.content, o.thread_key, o.is_public, o.kind AS address_kind, o.scope, o.value, o.display_name"
+    " FROM context.change c LEFT JOIN LATERAL ("
+    "  SELECT m.content, t.thread_key, t.is_public, i.kind, i.scope, i.value, i.display_name"
+    "  FROM context.message m JOIN context.thread t ON t.tenant = m.tenant AND t.id = m.thread_id"
+    "  JOIN context.identity i ON i.tenant = t.tenant AND i.id = t.identity_id"
+    "  WHERE c.kind = 2 AND m.tenant = c.tenant AND m.id = c.message_id LIMIT 1) o ON true"
+    " WHERE c.tenant = $1::text AND c.sequence > $2::int8 ORDER BY c.sequence LIMIT $3::int4",
+};
+
+const struct db_statement context_select_feed = {
+    "context_feed",
+    "SELECT m.epoch, coalesce((SELECT c.change_sequence FROM context.counter c WHERE c.tenant = $1::text), 0)"
+    " FROM context.meta m",
+};
+
+#define CONVERSATION_COLUMNS                                                                                  \
+    "c.id, c.number, c.state, c.customer_id, u.display_name, c.subject, c.opened_at, c.closed_at,"            \
+    " c.last_message_at, c.last_preview, c.version"
+#define CONVERSATION_CUSTOMER                                                                                 \
+    " LEFT JOIN LATERAL (SELECT r.display_name FROM context.customer r WHERE r.tenant = $1::text"             \
+    " AND r.id = c.customer_id LIMIT 1) u ON true"
+
+const struct db_statement context_select_conversations = {
+    "context_conversations",
+    "SELECT " CONVERSATION_COLUMNS ","
+    " CASE WHEN $3::text = '' THEN 0 ELSE context.unread_count($1::text, c.id, $3::text) END"
+    " FROM unnest($2::uuid[]) WITH ORDINALITY AS e (id, n) CROSS JOIN LATERAL (SELECT * FROM context.conversation r"
+    " WHERE r.tenant = $1::text AND r.id = e.id LIMIT 1) c" CONVERSATION_CUSTOMER " ORDER BY e.n",
+};
+
+#define THREAD_COLUMNS                                                                                        \
+    "t.id, t.conversation_id, t.account_id, t.channel, t.thread_key, t.is_public, t.title, t.url,"            \
+    " t.last_sequence, t.last_inbound_at, i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id,"     \
+    " i.is_verified, i.created_at"
+#define THREAD_IDENTITY                                                                                       \
+    " CROSS JOIN LATERAL (SELECT * FROM context.identity r WHERE r.tenant = $1::text AND r.id = t.identity_id" \
+    " LIMIT 1) i"
+
+const struct db_statement context_select_threads = {
+    "context_threads",
+    "SELECT " THREAD_COLUMNS " FROM unnest($2::uuid[]) e (id) CROSS JOIN LATERAL (SELECT * FROM context.thread r"
+    " WHERE r.tenant = $1::text AND r.conversation_id = e.id ORDER BY r.id LIMIT 1000) t" THREAD_IDENTITY
+    " ORDER BY t.id",
+};
+
+const struct db_statement context_select_thread = {
+    "context_thread",
+    "SELECT " THREAD_COLUMNS " FROM context.thread t" THREAD_IDENTITY
+    " WHERE t.tenant = $1::text AND t.id = $2::uuid",
+};
+
+#define OPENED_THREAD                                                                                         \
+    "(SELECT r.* FROM context.thread r WHERE r.tenant = $1::text AND r.account_id = $2::text"                 \
+    " AND r.thread_key = '' AND r.is_current AND r.identity_id = (SELECT i.id FROM context.identity i"        \
+    " WHERE i.tenant = $1::text AND i.kind = $3::int4 AND i.scope = $4::text AND i.value = $5::text))"
+
+const struct db_statement context_select_opened_thread = {
+    "context_opened_thread",
+    "SELECT " THREAD_COLUMNS " FROM " OPENED_THREAD " t" THREAD_IDENTITY,
+};
+
+const struct db_statement context_select_opened_conversation = {
+    "context_opened_conversation",
+    "SELECT " CONVERSATION_COLUMNS ", 0 FROM " OPENED_THREAD " t CROSS JOIN LATERAL (SELECT *"
+    " FROM context.conversation r WHERE r.tenant = $1::text AND r.id = t.conversation_id LIMIT 1) c"
+    CONVERSATION_CUSTOMER,
+};
+
+#define MESSAGE_COLUMNS                                                                                       \
+    "m.id, m.conversation_id, m.thread_id, m.sequence, m.direction, m.kind, t.channel, t.account_id,"         \
+    " m.customer_id, t.identity_id, m.content, m.provider_id, m.author_id, m.occurred_at, m.received_at,"     \
+    " m.committed_at, m.reaction, m.is_removed"
+#define MESSAGE_THREAD                                                                                        \
+    " LEFT JOIN LATERAL (SELECT r.channel, r.account_id, r.identity_id FROM context.thread r"                 \
+    " WHERE r.tenant = $1::text AND r.id = m.thread_id LIMIT 1) t ON true"
+#define STORED_MESSAGE                                                                                        \
+    "(SELECT r.* FROM context.message r WHERE r.tenant = $1::text AND r.id = (SELECT k.message_id"            \
+    " FROM context.outbound_key k WHERE k.tenant = $1::text AND k.actor_id = $2::text"                        \
+    " AND k.idempotency_key = $3::text))"
+
+const struct db_statement context_select_stored_message = {
+    "context_stored_message",
+    "SELECT " MESSAGE_COLUMNS " FROM " STORED_MESSAGE " m" MESSAGE_THREAD,
+};
+
+const struct db_statement context_select_stored_thread = {
+    "context_stored_thread",
+    "SELECT " THREAD_COLUMNS " FROM " STORED_MESSAGE " m CROSS JOIN LATERAL (SELECT * FROM context.thread r"
+    " WHERE r.tenant = $1::text AND r.id = m.thread_id LIMIT 1) t" THREAD_IDENTITY,
+};
+
+#define BEFORE(parameter) "coalesce(" parameter "::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid)"
+
+const struct db_statement context_select_messages = {
+    "context_messages",
+    "SELECT " MESSAGE_COLUMNS " FROM (SELECT * FROM context.message r WHERE r.tenant = $1::text"
+    " AND r.conversation_id = $2::uuid AND r.id < " BEFORE("$3") " ORDER BY r.id DESC LIMIT $4::int4) m"
+    MESSAGE_THREAD " ORDER BY m.id DESC",
+};
+
+const struct db_statement context_select_timeline = {
+    "context_timeline",
+    "SELECT " MESSAGE_COLUMNS " FROM (SELECT * FROM context.message r WHERE r.tenant = $1::text"
+    " AND r.customer_id = $2::uuid AND r.id < " BEFORE("$3") " ORDER BY r.id DESC LIMIT $4::int4) m"
+    MESSAGE_THREAD " ORDER BY m.id DESC",
+};
+
+const struct db_statement context_count_conversation = {
+    "context_count_conversation",
+    "SELECT count(*) FROM context.conversation c WHERE c.tenant = $1::text AND c.id = $2::uuid",
+};
+
+const struct db_statement context_count_customer = {
+    "context_count_customer",
+    "SELECT count(*) FROM context.customer c WHERE c.tenant = $1::text AND c.id = $2::uuid",
+};
+
+const struct db_statement context_select_customers = {
+    "context_customers",
+    "SELECT c.id, c.display_name, c.created_at, c.version, s.last_seen_at"
+    " FROM unnest($2::uuid[]) WITH ORDINALITY AS e (id, n)"
+    " CROSS JOIN LATERAL (SELECT * FROM context.customer r WHERE r.tenant = $1::text AND r.id = e.id LIMIT 1) c"
+    " LEFT JOIN LATERAL (SELECT max(t.last_inbound_at) AS last_seen_at FROM context.identity i"
+    " JOIN context.thread t ON t.tenant = $1::text AND t.identity_id = i.id"
+    " WHERE i.tenant = $1::text AND i.customer_id = c.id) s ON true ORDER BY e.n",
+};
+
+const struct db_statement context_select_identities = {
+    "context_identities",
+    "SELECT i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id, i.is_verified, i.created_at"
+    " FROM unnest($2::uuid[]) e (id) CROSS JOIN LATERAL (SELECT * FROM context.identity r"
+    " WHERE r.tenant = $1::text AND r.customer_id = e.id ORDER BY r.id LIMIT 1000) i ORDER BY i.id",
+};
+
+const struct db_statement context_select_consents = {
+    "context_consents",
+    "SELECT i.customer_id, s.account_id, s.identity_id, s.state, s.evidence, s.changed_at"
+    " FROM unnest($2::uuid[]) e (id) CROSS JOIN LATERAL (SELECT * FROM context.identity r"
+    " WHERE r.tenant = $1::text AND r.customer_id = e.id ORDER BY r.id LIMIT 1000) i"
+    " CROSS JOIN LATERAL (SELECT * FROM context.consent r WHERE r.tenant = $1::text AND r.identity_id = i.id"
+    " LIMIT 1000) s ORDER BY s.identity_id, s.account_id",
+};
+
+const struct db_statement context_find_by_identity = {
+    "context_find_by_identity",
+    "SELECT i.customer_id FROM context.identity i WHERE i.tenant = $1::text AND i.kind = $2::int4"
+    " AND i.scope = $3::text AND i.value = $4::text",
+};
+
+/* In the order of names; after_id is a customer of the page before, whose name says where it ended.
+ * U+10FFFF is above every character, so it ends the range of a prefix. */
+const struct db_statement context_find_by_name = {
+    "context_find_by_name",
+    "SELECT c.id FROM context.customer c WHERE c.tenant = $1::text"
+    " AND c.name_key >= lower($2::text COLLATE \"und-x-icu\") COLLATE \"C\""
+    " AND c.name_key < (lower($2::text COLLATE \"und-x-icu\") || chr(1114111)) COLLATE \"C\""
+    " AND (c.name_key, c.id) > (coalesce((SELECT a.name_key FROM context.customer a WHERE a.tenant = $1::text"
+    " AND a.id = $3::uuid), ''), coalesce($3::uuid, '00000000-0000-0000-0000-000000000000'::uuid))"
+    " ORDER BY c.name_key, c.id LIMIT $4::int4",
+};
