@@ -1,60 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_send_test.c - messages out: Start before the provider's call, an outcome for each, Report until heard. */
-#include "service/connector_world.h"
-
-#define ACCEPTED GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_ACCEPTED
-#define RETRY GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY
-#define FAILED GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED
-#define UNKNOWN GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_UNKNOWN
-#define REASON(word) GUICHET__V1__FAILURE_REASON__FAILURE_REASON_##word
-
-/* A job with everything it points to. */
-struct toy_job {
-    Guichet__V1__Job job;
-    Guichet__V1__Outbound outbound;
-    Guichet__V1__Content content;
-    Guichet__V1__Part part, *parts[1];
-    Guichet__V1__Text text;
-};
-
-static void job_fill(struct toy_job *job, const char *account_id, const char *text)
-{
-    guichet__v1__job__init(&job->job);
-    guichet__v1__outbound__init(&job->outbound);
-    guichet__v1__content__init(&job->content);
-    guichet__v1__part__init(&job->part);
-    guichet__v1__text__init(&job->text);
-    job->text.text = (char *)text;
-    job->part.kind_case = GUICHET__V1__PART__KIND_TEXT;
-    job->part.text = &job->text;
-    job->parts[0] = &job->part;
-    job->content.parts = job->parts;
-    job->content.n_parts = text != NULL;
-    job->outbound.content = &job->content;
-    job->job.kind_case = GUICHET__V1__JOB__KIND_SEND;
-    job->job.send = &job->outbound;
-    job->job.tenant = "demo";
-    job->job.id = "delivery-1";
-    job->job.account_id = (char *)account_id;
-    job->job.lease = "lease-1";
-    job->job.lease_ms = 60000;
-}
-
-static void give(struct world *world, const struct toy_job *job)
-{
-    world->centre.job = &job->job;
-    centre_give(&world->centre);
-}
-
-static size_t jobs_open(const struct world *world)
-{
-    return connector_puller_jobs(world->runtime->pullers[0]);
-}
-
-static uint64_t counted(const struct world *world, enum connector_stat stat)
-{
-    return stats_value(world->runtime->stats, stat);
-}
+#include "service/connector_world_calls.h"
 
 static const struct {
     const char *label, *account, *text, *settings;

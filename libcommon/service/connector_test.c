@@ -1,66 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_test.c - webhooks in: what is answered when, in which order and in which batches it is submitted. */
-#include "service/connector_world.h"
+#include "service/connector_world_calls.h"
 
 enum { HOOKS_MAX = 64 };
-
-struct hook_call {
-    bool is_done;
-    int status;
-    char body[64];
-    uint32_t retry_after_ms;
-};
-
-static void on_hook_answered(void *arg, const struct http_result *result)
-{
-    struct hook_call *call = arg;
-
-    call->is_done = true;
-    call->status = result->err.kind == ERR_NONE ? result->status : -1;
-    call->retry_after_ms = result->retry_after_ms;
-    snprintf(call->body, sizeof(call->body), "%.*s", (int)result->body.len, result->body.data);
-}
-
-static void hook_start(struct world *world, struct hook_call *call, const char *method, const char *path,
-                       const char *header, const char *body)
-{
-    char url[256];
-    struct http_client_request request = {
-        .method = method,
-        .url = url,
-        .headers = { { "X-Toy", header } },
-        .header_count = 1,
-        .body = str_view_of(body),
-        .timeout_ms = WAIT_MS,
-    };
-
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u%s", http_server_port(world->runtime->server), path);
-    http_call_start(world->client, &request, on_hook_answered, call);
-}
-
-static void hook_post(struct world *world, struct hook_call *call, const char *body)
-{
-    hook_start(world, call, "POST", "/hooks/toy/toy-1", "yes", body);
-}
-
-static int hook_status(struct world *world, const char *body)
-{
-    struct hook_call call = { 0 };
-
-    hook_post(world, &call, body);
-    WAIT_FOR(world, call.is_done);
-    return call.status;
-}
-
-static void wait_announced(struct world *world)
-{
-    WAIT_FOR(world, connector_is_announced(world->runtime));
-}
-
-static uint64_t counted(const struct world *world, enum connector_stat stat)
-{
-    return stats_value(world->runtime->stats, stat);
-}
 
 /* ---- single webhooks ---- */
 
