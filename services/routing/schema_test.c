@@ -2,20 +2,10 @@
 /* schema_test.c - runs the cases of schema_test.sql against a real PostgreSQL.
  *
  * The rules live in SQL, so their cases do as well: whoever changes a function can run one with psql.
- * The schema is made anew in the database of GUICHET_TEST_DATABASE; every case is rolled back. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-#include <libpq-fe.h>
+ * The schema is made anew, in a database of its own; every case is rolled back. */
+#include "testkit.h"
 
 #include "core/str.h"
-#include "io/db.h"
 
 #define CASE_MARK "\n-- case: "
 #define CASES_MAX 64
@@ -26,7 +16,7 @@ static struct {
     char labels[CASES_MAX][120];
     char *bodies[CASES_MAX];
     size_t count;
-    const char *url;
+    struct testkit_database database;
 } suite;
 
 static char *read_file(const char *path)
@@ -74,7 +64,7 @@ static bool run_sql(PGconn *conn, const char *label, const char *sql)
 
 static void test_schema_cases(void **state)
 {
-    PGconn *conn = PQconnectdb(suite.url);
+    PGconn *conn = PQconnectdb(suite.database.url);
     size_t failed = 0;
 
     (void)state;
@@ -91,28 +81,11 @@ static void test_schema_cases(void **state)
     assert_int_equal(failed, 0);
 }
 
-extern const struct db_migration routing_migrations[];
-extern const size_t routing_migration_count;
-
 static int set_up(void **state)
 {
-    struct err err = { 0 };
-    uint32_t applied = 0;
-    PGconn *conn;
-
     (void)state;
-    suite.url = getenv("GUICHET_TEST_DATABASE");
-    if (suite.url == NULL) {
-        fprintf(stderr, "GUICHET_TEST_DATABASE is not set: a PostgreSQL URL is needed\n");
+    if (testkit_open(&suite.database, "schema") != 0)
         return -1;
-    }
-    conn = PQconnectdb(suite.url);
-    run_sql(conn, "drop", "SET client_min_messages = error; DROP SCHEMA IF EXISTS routing CASCADE");
-    PQfinish(conn);
-    if (!db_migrate(suite.url, "routing", routing_migrations, routing_migration_count, &applied, &err)) {
-        fprintf(stderr, "migrate: %s\n", err.text);
-        return -1;
-    }
     split_cases();
     return 0;
 }
@@ -120,6 +93,7 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
+    testkit_close(&suite.database);
     free(suite.text);
     return 0;
 }
