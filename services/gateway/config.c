@@ -13,7 +13,7 @@ const struct config_key gateway_keys[] = {
       .help = "The gateway listeners of all routing replicas." },
     { CONFIG_AT(gateway_config, context), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7202",
       .help = "The gateway listeners of all context replicas." },
-    { CONFIG_AT(gateway_config, doorbell), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7109",
+    { CONFIG_AT(gateway_config, routing_doorbells), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7109",
       .help = "The doorbells of all routing replicas." },
     { CONFIG_AT(gateway_config, allowed_origins), .type = CONFIG_STR_LIST,
       .help = "Origins that may call from a browser, exact; `http://localhost:*` allows any port. "

@@ -15,11 +15,12 @@
 /* The server's own deadline comes after ours: it is the net, 504 is ours to say. */
 #define ANSWER_MARGIN_MS 2000
 
-static bool client_new(struct gateway *gateway, const char *name, const struct config_strings *addresses,
-                       struct mesh_client **ret_client, struct err *err)
+static bool client_new(struct gateway *gateway, const ProtobufCServiceDescriptor *peer, const char *name,
+                       const struct config_strings *addresses, struct mesh_client **ret_client, struct err *err)
 {
     const struct mesh_client_options options = {
         .name = name,
+        .descriptor = peer,
         .addresses = (const char *const *)addresses->items,
         .address_count = addresses->count,
         .attempt_timeout_ms = gateway->config->attempt_timeout_ms,
@@ -107,15 +108,17 @@ bool gateway_new(struct loop *loop, const struct gateway_config *config, struct 
     gateway->config = config;
     gateway->stats = stats_new("gateway", gateway_stats, GATEWAY_STAT_COUNT);
     gateway->tickets = tickets_new(config->ticket_key);
-    if (!client_new(gateway, "routing", &config->routing, &gateway->routing, err)
-        || !client_new(gateway, "context", &config->context, &gateway->context, err)) {
+    if (!client_new(gateway, &guichet__v1__routing__descriptor, "routing", &config->routing, &gateway->routing, err)
+        || !client_new(gateway, &guichet__v1__context__descriptor, "context", &config->context, &gateway->context,
+                       err)) {
         gateway_free(&gateway);
         return false;
     }
     gateway->sessions = sessions_new(gateway->loop, config, gateway->routing, gateway->stats);
     gateway->events = events_new(gateway);
-    if (!mesh_subscriber_new(gateway->loop, (const char *const *)config->doorbell.items, config->doorbell.count,
-                             events_on_doorbell, gateway, &gateway->doorbell, err)
+    if (!mesh_subscriber_new(gateway->loop, (const char *const *)config->routing_doorbells.items,
+                             config->routing_doorbells.count, events_on_doorbell, gateway, &gateway->doorbell,
+                             err)
         || !listeners_new(gateway, err)) {
         gateway_free(&gateway);
         return false;

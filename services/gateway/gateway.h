@@ -23,7 +23,7 @@ struct gateway_config {
     char *listen_events;
     struct config_strings routing;
     struct config_strings context;
-    struct config_strings doorbell;
+    struct config_strings routing_doorbells;
     struct config_strings allowed_origins;
     char *events_url;
     char *ticket_key;
