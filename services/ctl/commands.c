@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guichet/v1/routing.pb-c.h"
+
 const struct ctl_command ctl_commands[] = {
     { "migrate", "--context-database SECRET --routing-database SECRET", "brings both schemas to this version",
       ctl_migrate },
@@ -84,6 +86,7 @@ bool ctl_mesh(struct ctl *ctl, struct err *err)
 {
     const struct mesh_client_options options = {
         .name = "routing",
+        .descriptor = &guichet__v1__routing__descriptor,
         .addresses = &ctl->routing,
         .address_count = 1,
         .attempt_timeout_ms = 4000,

@@ -236,6 +236,7 @@ static bool open_mesh(struct routing *routing, struct err *err)
     const struct routing_config *config = routing->config;
     const struct mesh_client_options options = {
         .name = "context",
+        .descriptor = &guichet__v1__context__descriptor,
         .addresses = (const char *const *)config->context.items,
         .address_count = config->context.count,
         .attempt_timeout_ms = config->context_timeout_ms,
