@@ -91,24 +91,24 @@ const struct config_key routing_keys[] = {
 };
 
 const struct stat_info routing_stats[ROUTING_STAT_COUNT] = {
-    [ROUTING_SUBMITTED] = { "submitted_events_total", "Events submitted by connectors.", STAT_COUNTER, "result" },
-    [ROUTING_SUBMIT_TIME] = { "submit_seconds", "From Submit to its answer.", STAT_HISTOGRAM, NULL },
-    [ROUTING_ANNOUNCES] = { "announces_total", "Connectors that announced themselves.", STAT_COUNTER, "result" },
-    [ROUTING_APPLIED] = { "applied_changes_total", "Changes of context applied.", STAT_COUNTER, NULL },
-    [ROUTING_APPLY_TIME] = { "apply_seconds", "One batch of changes, in the database.", STAT_HISTOGRAM, NULL },
-    [ROUTING_SKIPPED] = { "skipped_changes_total", "Changes passed over for good: a bug.", STAT_COUNTER, NULL },
-    [ROUTING_FEEDS_HELD] = { "feeds_held", "Tenants whose feed this replica reads.", STAT_GAUGE, NULL },
-    [ROUTING_FEED_LAG] = { "feed_lag", "Changes not applied yet, at the last reading.", STAT_GAUGE, "tenant" },
-    [ROUTING_RESYNC] = { "feeds_to_resync", "Feeds that stand because context lost its past.", STAT_GAUGE, NULL },
-    [ROUTING_PULLS_WAITING] = { "pulls_waiting", "Connectors waiting for jobs.", STAT_GAUGE, NULL },
-    [ROUTING_LEASED] = { "leased_jobs_total", "Jobs handed to connectors.", STAT_COUNTER, NULL },
-    [ROUTING_STARTS] = { "starts_total", "Starts asked for.", STAT_COUNTER, "result" },
-    [ROUTING_REPORTS] = { "reports_total", "Outcomes reported.", STAT_COUNTER, "outcome" },
-    [ROUTING_EXPIRED] = { "expired_leases_total", "Leases and waits that ran out.", STAT_COUNTER, "state" },
-    [ROUTING_LOGINS] = { "logins_total", "Logins asked for.", STAT_COUNTER, "result" },
-    [ROUTING_REPLIES] = { "replies_total", "Messages agents asked to send.", STAT_COUNTER, "result" },
-    [ROUTING_PRESENCE_EXPIRED] = { "presence_expired_total", "Agents set offline unseen.", STAT_COUNTER, NULL },
-    [ROUTING_PRUNED] = { "pruned_rows_total", "Rows deleted beyond retention.", STAT_COUNTER, NULL },
+    [ROUTING_SUBMITTED] = { "routing_submitted_events_total", "Events submitted by connectors.", STAT_COUNTER, "result" },
+    [ROUTING_SUBMIT_TIME] = { "routing_submit_seconds", "From Submit to its answer.", STAT_HISTOGRAM, NULL },
+    [ROUTING_ANNOUNCES] = { "routing_announces_total", "Connectors that announced themselves.", STAT_COUNTER, "result" },
+    [ROUTING_APPLIED] = { "routing_applied_changes_total", "Changes of context applied.", STAT_COUNTER, NULL },
+    [ROUTING_APPLY_TIME] = { "routing_apply_seconds", "One batch of changes, in the database.", STAT_HISTOGRAM, NULL },
+    [ROUTING_SKIPPED] = { "routing_skipped_changes_total", "Changes passed over for good: a bug.", STAT_COUNTER, NULL },
+    [ROUTING_FEEDS_HELD] = { "routing_feeds_held", "Tenants whose feed this replica reads.", STAT_GAUGE, NULL },
+    [ROUTING_FEED_LAG] = { "routing_feed_lag", "Changes not applied yet, at the last reading.", STAT_GAUGE, "tenant" },
+    [ROUTING_RESYNC] = { "routing_feeds_to_resync", "Feeds that stand because context lost its past.", STAT_GAUGE, NULL },
+    [ROUTING_PULLS_WAITING] = { "routing_pulls_waiting", "Connectors waiting for jobs.", STAT_GAUGE, NULL },
+    [ROUTING_LEASED] = { "routing_leased_jobs_total", "Jobs handed to connectors.", STAT_COUNTER, NULL },
+    [ROUTING_STARTS] = { "routing_starts_total", "Starts asked for.", STAT_COUNTER, "result" },
+    [ROUTING_REPORTS] = { "routing_reports_total", "Outcomes reported.", STAT_COUNTER, "outcome" },
+    [ROUTING_EXPIRED] = { "routing_expired_leases_total", "Leases and waits that ran out.", STAT_COUNTER, "state" },
+    [ROUTING_LOGINS] = { "routing_logins_total", "Logins asked for.", STAT_COUNTER, "result" },
+    [ROUTING_REPLIES] = { "routing_replies_total", "Messages agents asked to send.", STAT_COUNTER, "result" },
+    [ROUTING_PRESENCE_EXPIRED] = { "routing_presence_expired_total", "Agents set offline unseen.", STAT_COUNTER, NULL },
+    [ROUTING_PRUNED] = { "routing_pruned_rows_total", "Rows deleted beyond retention.", STAT_COUNTER, NULL },
 };
 
 const struct service_stats_table routing_stats_tables[] = {
@@ -135,8 +135,9 @@ static bool check_connector(const struct routing_config *config, const struct ro
     return true;
 }
 
-bool routing_config_check(const struct routing_config *config, struct err *err)
+bool routing_config_check(void *arg, struct err *err)
 {
+    const struct routing_config *config = arg;
     const struct routing_tenant_config *tenants = config->tenants.items;
     const struct routing_connector_config *connectors = config->connectors.items;
 

@@ -10,6 +10,8 @@ int main(int argc, char **argv)
         .summary = "Takes events in, decides who answers, hands answers out, keeps the event log.",
         .config_keys = routing_keys,
         .config = &config,
+        .check_config = routing_config_check,
+        .check_config_arg = &config,
         .stats = routing_stats_tables,
     };
     struct routing *routing = NULL;

@@ -278,7 +278,7 @@ bool routing_new(struct routing **ret_routing, struct service *service, const st
     routing->clocks = routing_clocks_new(routing);
     routing->passwords = worker_new(routing->loop, config->password_threads, config->password_queue_max);
     routing->start->timer = loop_timer_new(routing->loop, put_next, routing);
-    if (!routing_config_check(config, err) || !routing_login_init(routing, err) ||
+    if (!routing_login_init(routing, err) ||
         !database_open(&routing->database, service, &config->database, "routing", newest, err) ||
         !open_mesh(routing, err))
         return false;

@@ -57,7 +57,7 @@ enum routing_stat {
 
 extern const struct config_key routing_keys[];
 extern const struct service_stats_table routing_stats_tables[];
-bool routing_config_check(const struct routing_config *config, struct err *err) MUST_USE;
+bool routing_config_check(void *config, struct err *err);      /* for service.check_config */
 extern const struct stat_info routing_stats[ROUTING_STAT_COUNT];
 
 struct routing;

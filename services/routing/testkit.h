@@ -82,6 +82,8 @@ static inline void testkit_close(const struct testkit_database *database)
 {
     char sql[128];
 
+    if (database->name[0] == '\0')
+        return;
     snprintf(sql, sizeof(sql), "DROP DATABASE IF EXISTS %s WITH (FORCE)", database->name);
     testkit_sql(getenv("GUICHET_TEST_DATABASE"), "drop", sql);
 }
