@@ -22,7 +22,7 @@ const struct config_key context_keys[] = {
       .help = "Changes in one ReadChanges reply." },
     { AT(content_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 1024, .max = 524288,
       .help = "Content of one message, packed; an event past it is refused." },
-    { AT(raw_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 0, .max = 524288,
+    { AT(raw_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 0, .max = 262144,
       .help = "Raw payload of one event; an event past it is refused." },
     { AT(preview_max_bytes), .type = CONFIG_BYTES, .fallback = "200", .min = 16, .max = 4096,
       .help = "The beginning of a message that lists and the change feed carry." },

@@ -91,7 +91,7 @@ struct call {
     void *data; /* the handler's */
 };
 
-/* NULL: the tenant is missing or not the envelope's, and the request is answered. */
+/* NULL: the tenant is missing or not the envelope's; the request is answered then, and its input gone. */
 struct call *context_call_open(const Guichet__V1__Context_Service *service, const char *tenant,
                                ProtobufCClosure closure, void *closure_data);
 #define CALL_OPEN(service, tenant, closure, closure_data) \

@@ -127,9 +127,9 @@ void context_set_conversation_state(Guichet__V1__Context_Service *service,
                                     const Guichet__V1__SetConversationStateRequest *input,
                                     Guichet__V1__SetConversationStateReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct str_view id = str_view_of(input->conversation_id);
     const struct db_param tenant = DB_PARAM_TEXT(input->tenant);
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     const struct db_param ids = { .type = DB_UUID_ARRAY, .items = &id, .count = 1 };
     struct err err = { 0 };
     struct db_work *work;

@@ -134,8 +134,8 @@ static void on_customer(void *arg, struct db_work *work, const struct err *err)
 void context_get_customer(Guichet__V1__Context_Service *service, const Guichet__V1__GetCustomerRequest *input,
                           Guichet__V1__GetCustomerReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct str_view id = str_view_of(input->id);
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct err err = { 0 };
     struct db_work *work;
 
@@ -169,8 +169,8 @@ static void on_renamed(void *arg, struct db_work *work, const struct err *err)
 void context_update_customer(Guichet__V1__Context_Service *service, const Guichet__V1__UpdateCustomerRequest *input,
                              Guichet__V1__GetCustomerReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct str_view id = str_view_of(input->id);
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct err err = { 0 };
     struct db_work *work;
 
@@ -259,8 +259,8 @@ static bool check_find(const Guichet__V1__FindCustomersRequest *input, struct er
 void context_find_customers(Guichet__V1__Context_Service *service, const Guichet__V1__FindCustomersRequest *input,
                             Guichet__V1__FindCustomersReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     const Guichet__V1__Address *address = input->address;
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     const char *after_id = "";
     struct err err = { 0 };
     struct db_work *work;

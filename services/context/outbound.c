@@ -170,8 +170,8 @@ static bool check_open(const Guichet__V1__OpenThreadRequest *input, struct err *
 void context_open_thread(Guichet__V1__Context_Service *service, const Guichet__V1__OpenThreadRequest *input,
                          Guichet__V1__OpenThreadReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     const Guichet__V1__Address *to = input->recipient;
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct err err = { 0 };
     struct db_work *work;
 

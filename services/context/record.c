@@ -365,8 +365,8 @@ static bool check_request(const struct context_config *config, const Guichet__V1
 void context_record(Guichet__V1__Context_Service *service, const Guichet__V1__RecordRequest *input,
                     Guichet__V1__RecordReply_Closure closure, void *closure_data)
 {
-    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     size_t count = input->n_events;
+    struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
     struct record *record;
     struct err err = { 0 };
 

@@ -95,7 +95,7 @@ BEGIN
     new_firsts := '{}';
     reopened := '{}';
     FOR v_wanted IN
-        SELECT e.n, e.customer, e.is_public, t.id AS thread_id, t.conversation_id, o.open_ids, g.conversation_id AS origin_id,
+        SELECT e.n, e.customer, e.is_public, e.account, e.origin, t.id AS thread_id, t.conversation_id, o.open_ids, g.conversation_id AS origin_id,
                c.closed_at > clock_timestamp() - p_reopen_window_ms * interval '1 millisecond' AS is_recent
         FROM (SELECT DISTINCT ON (u.account, u.identity, u.key) u.*
               FROM unnest(p_accounts, p_identities, p_customers, p_thread_keys, p_thread_public, p_origin_keys, p_is_wanted)
@@ -125,6 +125,11 @@ BEGIN
             v_opened := v_opened || v_wanted.conversation_id;
             v_opened_customers := v_opened_customers || v_wanted.customer;
             CONTINUE;
+        END IF;
+        IF v_wanted.origin <> '' AND v_wanted.origin_id IS NULL THEN
+            SELECT f.conversation INTO v_wanted.origin_id FROM unnest(v_firsts, v_conversations) f (n, conversation)
+            WHERE p_thread_keys[f.n] = v_wanted.origin AND p_customers[f.n] = v_wanted.customer
+              AND p_accounts[f.n] = v_wanted.account;
         END IF;
         IF NOT v_wanted.is_public AND cardinality(v_open) = 1 THEN
             v_conversation := v_open[1];

@@ -86,7 +86,8 @@ DECLARE
     v_changes bigint;
     v_conversations bigint;
     v_touched record;
-    v_base record;
+    v_change_base bigint := 0;          -- where this batch's numbers begin, under the counter's lock
+    v_number_base bigint := 0;
     v_count bigint;
     v_at timestamptz;
 BEGIN
@@ -200,21 +201,21 @@ BEGIN
     FROM unnest(v_is_new, p_what, v_thread) e (is_new, what, thread);
     v_conversations := cardinality(v_opened);
     IF v_changes > 0 THEN
-        SELECT * INTO v_base FROM context.advance(p_tenant, v_changes, v_conversations);
+        SELECT * INTO v_change_base, v_number_base FROM context.advance(p_tenant, v_changes, v_conversations);
         v_at := clock_timestamp();
         INSERT INTO context.conversation (tenant, id, customer_id, number, opened_at, last_message_at, subject, last_preview)
-        SELECT p_tenant, o.conversation, v_customer[o.n], v_base.conversation_base + o.number, v_at,
+        SELECT p_tenant, o.conversation, v_customer[o.n], v_number_base + o.number, v_at,
                least(p_occurred[v_last[o.n]], v_at), coalesce(p_subjects[o.n], ''), p_previews[v_last[o.n]]
         FROM unnest(v_opened, v_firsts) WITH ORDINALITY AS o (conversation, n, number);
         INSERT INTO context.change (tenant, sequence, at, kind, direction, message_kind, state, message_sequence,
             conversation_number, conversation_id, thread_id, customer_id, message_id, occurred_at, watermark_at,
             failure_reason, receipt_state, consent, is_new_conversation, is_reopened, account_id, channel, text,
             provider_id, delivery_id, provider_code, provider_text, reason)
-        SELECT p_tenant, v_base.change_base + row_number() OVER (ORDER BY e.n), v_at,
+        SELECT p_tenant, v_change_base + row_number() OVER (ORDER BY e.n), v_at,
                CASE e.what WHEN 6 THEN 8 WHEN 11 THEN 4 WHEN 12 THEN 5 ELSE 1 END,
                CASE WHEN e.is_message THEN CASE WHEN e.is_echo THEN 2 ELSE 1 END END, CASE WHEN e.is_message THEN e.what END,
                CASE WHEN e.is_message THEN 1 END, e.sequence,
-               coalesce(e.number, v_base.conversation_base + array_position(v_opened, e.conversation)),
+               coalesce(e.number, v_number_base + array_position(v_opened, e.conversation)),
                e.conversation, e.thread, e.customer, CASE WHEN e.is_message THEN e.id END, e.occurred, e.watermark,
                e.reason, CASE WHEN e.what = 11 THEN e.state END, CASE WHEN e.what = 6 THEN e.state END,
                e.is_message AND e.is_first AND e.conversation = ANY (v_opened),
@@ -237,7 +238,7 @@ BEGIN
            CASE WHEN e.is_new THEN e.conversation ELSE m.conversation_id END,
            CASE WHEN e.is_new THEN e.thread ELSE m.thread_id END,
            CASE WHEN e.is_new THEN e.sequence ELSE m.sequence END,
-           CASE WHEN v_changes > 0 THEN v_base.change_base + v_changes ELSE 0 END
+           CASE WHEN v_changes > 0 THEN v_change_base + v_changes ELSE 0 END
     FROM unnest(v_is_new, v_is_message, p_ids, v_conversation, v_thread, v_sequence, v_known_id, v_known_hash, p_hashes)
          WITH ORDINALITY AS e (is_new, is_message, id, conversation, thread, sequence, known_id, known_hash, hash, n)
     LEFT JOIN LATERAL (SELECT r.id, r.conversation_id, r.thread_id, r.sequence FROM context.message r
