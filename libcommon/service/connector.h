@@ -85,7 +85,8 @@ struct event_batch {
     int64_t received_us;
     struct hook_answer answer; /* set by normalise: another 2xx than the default; status 0: the default */
 };
-/* A new event with account, tenant, received_at, raw and raw_type filled in, appended to the batch. */
+/* A new event with account, tenant, received_at, raw and raw_type filled in, appended to the batch. occurred_at is
+ * for the provider's own time only: with ours a repeated webhook would not be equal to the first. */
 Guichet__V1__InboundEvent *event_batch_add(struct event_batch *batch, const struct connector_account *account,
                                            struct str_view raw, const char *raw_type);
 

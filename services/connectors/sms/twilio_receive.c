@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* twilio_receive.c - incoming messages and status callbacks become events.
  *
- * Twilio gives no time of its own, so `occurred_at` is when we received it. What came over another of
+ * Twilio gives no time of its own, so `occurred_at` stays unset: a repeated webhook must give the same event,
+ * or it would count as a contradiction. What came over another of
  * Twilio's channels ("whatsapp:+33…") has that channel's word as its thread key, so that the answer goes
  * back the same way and not as an SMS. */
 #include "twilio.h"
@@ -11,7 +12,6 @@
 #include <string.h>
 
 #include "core/id.h"
-#include "core/pbtime.h"
 #include "twilio_reading.h"
 
 enum { WORD_MAX_BYTES = 64, FROM_MAX_BYTES = 256, PHONE_DIGITS_MIN = 7, PHONE_DIGITS_MAX = 15 };
@@ -26,7 +26,6 @@ static Guichet__V1__InboundEvent *add_event(struct sms_reading *reading, char *k
 
     event->event_key = key;
     event->provider_id = arena_strdup(reading->arena, reading->sid);
-    event->occurred_at = pbtime_new(reading->arena, reading->batch->received_us);
     return event;
 }
 
@@ -271,7 +270,6 @@ static void read_foreign(struct sms_reading *reading, const struct hook_request 
     hex_append(&hex, hash, hash_len);
     event = event_batch_add(reading->batch, &reading->account->account, request->body, RAW_TYPE_JSON);
     event->event_key = arena_printf(reading->arena, "payload:%s", buf_text(&hex));
-    event->occurred_at = pbtime_new(reading->arena, reading->batch->received_us);
     set_unsupported(reading, event, RAW_TYPE_JSON, "a webhook that is no form");
 }
 

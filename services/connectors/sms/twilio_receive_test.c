@@ -161,12 +161,38 @@ static void test_json_is_kept(void **state)
     assert_string_equal(batch.events[0]->raw_type, "application/json");
 }
 
+/* A webhook that comes again, later, must give the same event: all but when we received it. */
+static void test_repeat_is_equal(void **state)
+{
+    SCOPED_ARENA arena = arena_new(1024 * 1024);
+    struct sms_account account = test_account();
+    struct hook_request request =
+        test_request("", "", STR_LITERAL("From=%2B33612345678&Body=STOP&MessageSid=SM1"));
+    struct event_batch batches[2] = { { .arena = arena, .received_us = TEST_RECEIVED_US },
+                                      { .arena = arena, .received_us = TEST_RECEIVED_US + 5000000 } };
+    struct buf texts[2];
+    struct err err = { 0 };
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        buf_init(&texts[i], 65536);
+        assert_true(sms_twilio_normalise(&account, &request, &batches[i], &err));
+        assert_int_equal(batches[i].count, 2);
+        for (size_t j = 0; j < 2; j++) {
+            batches[i].events[j]->received_at = NULL;
+            pbjson_append(&texts[i], &batches[i].events[j]->base, PBJSON_PROTO3);
+        }
+    }
+    assert_string_equal(buf_text(&texts[0]), buf_text(&texts[1]));
+    buf_done(&texts[0]);
+    buf_done(&texts[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_normalise),
-        cmocka_unit_test(test_normalise_refuses),
-        cmocka_unit_test(test_get),
+        cmocka_unit_test(test_normalise),    cmocka_unit_test(test_normalise_refuses),
+        cmocka_unit_test(test_get),          cmocka_unit_test(test_repeat_is_equal),
         cmocka_unit_test(test_json_is_kept),
     };
 
