@@ -2,9 +2,8 @@
 /* twilio_receive.c - incoming messages and status callbacks become events.
  *
  * Twilio gives no time of its own, so `occurred_at` stays unset: a repeated webhook must give the same event,
- * or it would count as a contradiction. What came over another of
- * Twilio's channels ("whatsapp:+33…") has that channel's word as its thread key, so that the answer goes
- * back the same way and not as an SMS. */
+ * or it would count as a contradiction. What came over another of Twilio's channels ("whatsapp:+33…") has that
+ * channel's word as its thread key, so that the answer goes back the same way and not as an SMS. */
 #include "twilio.h"
 
 #include <openssl/evp.h>
