@@ -69,7 +69,8 @@ static Guichet__V1__Receipt *read_receipt(const struct rows *rows, size_t row)
     return receipt;
 }
 
-static Guichet__V1__Outbound *read_outbound(const struct rows *rows, size_t row, const Guichet__V1__Change *change)
+static Guichet__V1__Outbound *read_outbound(const struct rows *rows, size_t row,
+                                            const Guichet__V1__Change *change)
 {
     Guichet__V1__Outbound *outbound = context_alloc(rows->arena, sizeof(*outbound));
     Guichet__V1__Address *recipient = context_alloc(rows->arena, sizeof(*recipient));
@@ -133,7 +134,8 @@ static Guichet__V1__Change *read_change(const struct rows *rows, size_t row)
 }
 
 /* As many as fit a reply, at least one. */
-static void read_changes(const struct call *call, const struct db_work *work, Guichet__V1__ReadChangesReply *reply)
+static void read_changes(const struct call *call, const struct db_work *work,
+                         Guichet__V1__ReadChangesReply *reply)
 {
     struct rows rows = rows_of(call, work, 0);
     size_t count = db_rows(rows.result), bytes = 0;
@@ -147,7 +149,8 @@ static void read_changes(const struct call *call, const struct db_work *work, Gu
     }
 }
 
-static bool needs_resync(const Guichet__V1__ReadChangesRequest *input, const Guichet__V1__ReadChangesReply *reply)
+static bool needs_resync(const Guichet__V1__ReadChangesRequest *input,
+                         const Guichet__V1__ReadChangesReply *reply)
 {
     if (input->epoch[0] != '\0' && strcmp(input->epoch, reply->epoch) != 0)
         return true;

@@ -15,7 +15,8 @@ const struct config_key context_keys[] = {
     { AT(max_in_flight), .type = CONFIG_U32, .fallback = "64", .min = 1, .max = 1024,
       .help = "Requests answered at once on each mesh address." },
     { AT(reopen_window_ms), .type = CONFIG_MS, .fallback = "7d", .min = 0, .max = INT64_C(3974400000),
-      .help = "Who writes again this soon after a conversation was closed reopens it; later a new one begins." },
+      .help =
+          "Who writes again this soon after a conversation was closed reopens it; later a new one begins." },
     { AT(events_max), .type = CONFIG_U32, .fallback = "512", .min = 1, .max = 4096,
       .help = "Events in one Record request." },
     { AT(changes_max), .type = CONFIG_U32, .fallback = "500", .min = 1, .max = 5000,

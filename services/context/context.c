@@ -11,9 +11,9 @@
 
 /* Writing is routing's, but for what has no consequence there. */
 static const char *const gateway_methods[] = {
-    "guichet.v1.Context/StoreOutbound", "guichet.v1.Context/GetConversations",
-    "guichet.v1.Context/ListMessages",  "guichet.v1.Context/MarkRead",
-    "guichet.v1.Context/GetCustomer",   "guichet.v1.Context/FindCustomers",
+    "guichet.v1.Context/StoreOutbound",  "guichet.v1.Context/GetConversations",
+    "guichet.v1.Context/ListMessages",   "guichet.v1.Context/MarkRead",
+    "guichet.v1.Context/GetCustomer",    "guichet.v1.Context/FindCustomers",
     "guichet.v1.Context/UpdateCustomer", "guichet.v1.Context/Timeline",
 };
 
@@ -72,13 +72,14 @@ static bool open_parts(struct context *context, struct service *service, struct 
     const struct context_config *config = context->config;
     uint32_t newest = context_migrations[context_migration_count - 1].number;
 
-    if (!database_open(&context->database, service, &config->database, "context", newest, err)
-        || !open_listener(context, &context->centre_role, "centre", config->listen_centre, &context->centre, err)
-        || !open_listener(context, &context->gateway_role, "gateway", config->listen_gateway,
-                          &context->gateway, err))
+    if (!database_open(&context->database, service, &config->database, "context", newest, err) ||
+        !open_listener(context, &context->centre_role, "centre", config->listen_centre, &context->centre,
+                       err) ||
+        !open_listener(context, &context->gateway_role, "gateway", config->listen_gateway, &context->gateway,
+                       err))
         return false;
-    return mesh_publisher_new(context->loop, config->publish, &context->publisher, err)
-           || err_at(err, "publish");
+    return mesh_publisher_new(context->loop, config->publish, &context->publisher, err) ||
+           err_at(err, "publish");
 }
 
 bool context_new(struct service *service, const struct context_config *config, struct context **ret_context,

@@ -94,7 +94,7 @@ struct call {
 /* NULL: the tenant is missing or not the envelope's; the request is answered then, and its input gone. */
 struct call *context_call_open(const Guichet__V1__Context_Service *service, const char *tenant,
                                ProtobufCClosure closure, void *closure_data);
-#define CALL_OPEN(service, tenant, closure, closure_data) \
+#define CALL_OPEN(service, tenant, closure, closure_data)                                                    \
     context_call_open((service), (tenant), (ProtobufCClosure)(closure), (closure_data))
 void context_call_reply(struct call *call, const void *reply);
 void context_call_fail(struct call *call, const struct err *err);
@@ -111,22 +111,22 @@ bool context_check_page(const Guichet__V1__Page *page, uint32_t *ret_limit, cons
 
 /* ---- the methods, as protoc-c declares them ---- */
 
-#define CONTEXT_METHODS(METHOD)                                               \
-    METHOD(record, RecordRequest, RecordReply)                                \
-    METHOD(read_changes, ReadChangesRequest, ReadChangesReply)                \
-    METHOD(store_outbound, StoreOutboundRequest, StoreOutboundReply)          \
-    METHOD(open_thread, OpenThreadRequest, OpenThreadReply)                   \
-    METHOD(set_conversation_state, SetConversationStateRequest, SetConversationStateReply) \
-    METHOD(get_conversations, GetConversationsRequest, GetConversationsReply) \
-    METHOD(list_messages, ListMessagesRequest, ListMessagesReply)             \
-    METHOD(mark_read, MarkReadRequest, MarkReadReply)                         \
-    METHOD(get_customer, GetCustomerRequest, GetCustomerReply)                \
-    METHOD(find_customers, FindCustomersRequest, FindCustomersReply)          \
-    METHOD(update_customer, UpdateCustomerRequest, GetCustomerReply)          \
+#define CONTEXT_METHODS(METHOD)                                                                              \
+    METHOD(record, RecordRequest, RecordReply)                                                               \
+    METHOD(read_changes, ReadChangesRequest, ReadChangesReply)                                               \
+    METHOD(store_outbound, StoreOutboundRequest, StoreOutboundReply)                                         \
+    METHOD(open_thread, OpenThreadRequest, OpenThreadReply)                                                  \
+    METHOD(set_conversation_state, SetConversationStateRequest, SetConversationStateReply)                   \
+    METHOD(get_conversations, GetConversationsRequest, GetConversationsReply)                                \
+    METHOD(list_messages, ListMessagesRequest, ListMessagesReply)                                            \
+    METHOD(mark_read, MarkReadRequest, MarkReadReply)                                                        \
+    METHOD(get_customer, GetCustomerRequest, GetCustomerReply)                                               \
+    METHOD(find_customers, FindCustomersRequest, FindCustomersReply)                                         \
+    METHOD(update_customer, UpdateCustomerRequest, GetCustomerReply)                                         \
     METHOD(timeline, TimelineRequest, ListMessagesReply)
 
-#define CONTEXT_DECLARE(name, Request, Reply)                                                                  \
-    void context_##name(Guichet__V1__Context_Service *service, const Guichet__V1__##Request *input,            \
+#define CONTEXT_DECLARE(name, Request, Reply)                                                                \
+    void context_##name(Guichet__V1__Context_Service *service, const Guichet__V1__##Request *input,          \
                         Guichet__V1__##Reply##_Closure closure, void *closure_data);
 CONTEXT_METHODS(CONTEXT_DECLARE)
 #undef CONTEXT_DECLARE

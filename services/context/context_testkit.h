@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <libpq-fe.h>
-
 #include "context.h"
 #include "core/pbjson.h"
 #include "core/pbtime.h"
@@ -27,8 +25,10 @@ struct kit {
     struct context_config config;
     struct context *replicas[KIT_REPLICAS];
     struct mesh_client *centre[KIT_REPLICAS], *gateway;
-    PGconn *pg;
+    struct db *admin, *db; /* the server's database, and our own */
+    struct db_pool *admin_pool, *pool;
     char database[64], url[512];
+    unsigned statement_count;
     struct arena *arena;
 };
 
@@ -49,53 +49,79 @@ static KIT_UNUSED void kit_on_answer(const ProtobufCMessage *reply, void *arg)
         answer->err = *mesh_err();
 }
 
-/* The first value of the first row; "" when there is none. In the kit's arena. */
+struct sql_outcome {
+    struct kit *kit;
+    bool is_done;
+    const char *value;
+    struct err err;
+};
+
+static KIT_UNUSED void kit_on_sql(void *arg, struct db_work *work, const struct err *err)
+{
+    struct sql_outcome *outcome = arg;
+
+    outcome->is_done = true;
+    outcome->err = *err;
+    if (err->kind == ERR_NONE && db_rows(db_work_result(work, 0)) > 0)
+        outcome->value = arena_strdup(outcome->kit->arena, db_text(work, db_work_result(work, 0), 0, 0));
+}
+
+#define KIT_UNTIL(kit, condition)                                                                            \
+    do {                                                                                                     \
+        struct timespec now_;                                                                                \
+        clock_gettime(CLOCK_MONOTONIC, &now_);                                                               \
+        for (time_t end_ = now_.tv_sec + KIT_WAIT_MS / 1000; !(condition);) {                                \
+            clock_gettime(CLOCK_MONOTONIC, &now_);                                                           \
+            if (now_.tv_sec > end_)                                                                          \
+                fail_msg("waited %d ms in vain for: %s", KIT_WAIT_MS, #condition);                           \
+            loop_turn((kit)->service.loop, 20);                                                              \
+        }                                                                                                    \
+    } while (0)
+
+static KIT_UNUSED const char *kit_run(struct kit *kit, struct db_pool *pool, const char *sql)
+{
+    struct sql_outcome outcome = { .kit = kit, .value = "" };
+    const struct db_statement statement = { arena_printf(kit->arena, "kit_%u", ++kit->statement_count), sql };
+    struct db_work *work = db_work_new(pool);
+
+    db_work_add(work, &statement, NULL, 0);
+    db_work_run(work, kit_on_sql, &outcome);
+    KIT_UNTIL(kit, outcome.is_done);
+    if (outcome.err.kind != ERR_NONE)
+        fail_msg("'%s': %s", sql, outcome.err.text);
+    return outcome.value;
+}
+
+/* The one value of a SELECT as text, "" when there is none; in the kit's arena. Or any other statement. */
 static KIT_UNUSED const char *kit_sql(struct kit *kit, const char *fmt, ...)
 {
-    char sql[4096];
-    const char *value;
-    PGresult *result;
+    char *sql = context_alloc(kit->arena, 4096);
     va_list args;
 
     va_start(args, fmt);
-    vsnprintf(sql, sizeof(sql), fmt, args);
+    vsnprintf(sql, 4096, fmt, args);
     va_end(args);
-    result = PQexec(kit->pg, sql);
-    if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK)
-        fail_msg("'%s': %s", sql, PQerrorMessage(kit->pg));
-    value = arena_strdup(kit->arena, PQntuples(result) > 0 ? PQgetvalue(result, 0, 0) : "");
-    PQclear(result);
-    return value;
+    if (strncmp(sql, "SELECT", 6) == 0)
+        sql = arena_printf(kit->arena, "SELECT (%s)::text", sql);
+    return kit_run(kit, kit->pool, sql);
 }
 
-#define KIT_UNTIL(kit, condition)                                                              \
-    do {                                                                                       \
-        struct timespec now_;                                                                  \
-        clock_gettime(CLOCK_MONOTONIC, &now_);                                                 \
-        for (time_t end_ = now_.tv_sec + KIT_WAIT_MS / 1000; !(condition);) {                  \
-            clock_gettime(CLOCK_MONOTONIC, &now_);                                             \
-            if (now_.tv_sec > end_)                                                            \
-                fail_msg("waited %d ms in vain for: %s", KIT_WAIT_MS, #condition);             \
-            loop_turn((kit)->service.loop, 20);                                                \
-        }                                                                                      \
-    } while (0)
-
-#define KIT_START(kit, client, method, Reply, request, answer_)                                \
-    ((answer_)->arena = (kit)->arena,                                                          \
-     guichet__v1__context__##method(                                                           \
-         mesh_client_call((client), &(struct mesh_call){ .tenant = (request)->tenant,          \
-                                                         .timeout_ms = KIT_WAIT_MS,            \
-                                                         .attempt_timeout_ms = KIT_WAIT_MS }), \
+#define KIT_START(kit, client, method, Reply, request, answer_)                                              \
+    ((answer_)->arena = (kit)->arena,                                                                        \
+     guichet__v1__context__##method(                                                                         \
+         mesh_client_call((client), &(struct mesh_call){ .tenant = (request)->tenant,                        \
+                                                         .timeout_ms = KIT_WAIT_MS,                          \
+                                                         .attempt_timeout_ms = KIT_WAIT_MS }),               \
          (request), (Guichet__V1__##Reply##_Closure)kit_on_answer, (answer_)))
 
 /* Calls and waits: the reply, or NULL and the error in *err_. */
-#define KIT_CALL(kit, client, method, Reply, request, err_)                                    \
-    __extension__({                                                                            \
-        struct answer call_ = { 0 };                                                           \
-        KIT_START((kit), (client), method, Reply, (request), &call_);                          \
-        KIT_UNTIL((kit), call_.is_done);                                                       \
-        *(struct err *)(err_) = call_.err;                                                     \
-        (const Guichet__V1__##Reply *)call_.reply;                                             \
+#define KIT_CALL(kit, client, method, Reply, request, err_)                                                  \
+    __extension__({                                                                                          \
+        struct answer call_ = { 0 };                                                                         \
+        KIT_START((kit), (client), method, Reply, (request), &call_);                                        \
+        KIT_UNTIL((kit), call_.is_done);                                                                     \
+        *(struct err *)(err_) = call_.err;                                                                   \
+        (const Guichet__V1__##Reply *)call_.reply;                                                           \
     })
 
 /* An SMS: from whom, under which key, what. The caller changes what differs. */

@@ -3,35 +3,54 @@
 #ifndef GUICHET_CONTEXT_TESTKIT_SERVICE_H
 #define GUICHET_CONTEXT_TESTKIT_SERVICE_H
 
-static KIT_UNUSED void kit_open_database(struct kit *kit)
+static KIT_UNUSED const char *kit_server_url(void)
 {
     const char *url = getenv("GUICHET_TEST_DATABASE");
-    struct err err = { 0 };
-    const char *slash;
-    uint32_t applied;
 
-    if (url == NULL || (slash = strrchr(url, '/')) == NULL) {
+    if (url == NULL || strrchr(url, '/') == NULL) {
         fprintf(stderr, "GUICHET_TEST_DATABASE is not set: these tests need a PostgreSQL, "
                         "e.g. the one that `tests/kit/postgres start DIR PORT` starts\n");
         exit(1);
     }
-    snprintf(kit->database, sizeof(kit->database), "context_test_%d", (int)getpid());
-    snprintf(kit->url, sizeof(kit->url), "%.*s/%s", (int)(slash - url), url, kit->database);
-    kit->pg = PQconnectdb(url);
-    kit_sql(kit, "SET client_min_messages = error");
-    kit_sql(kit, "DROP DATABASE IF EXISTS %s", kit->database);
-    kit_sql(kit, "CREATE DATABASE %s", kit->database);
-    PQfinish(kit->pg);
+    return url;
+}
+
+static KIT_UNUSED struct db_pool *kit_connect(struct kit *kit, const char *url, struct db **ret_db)
+{
+    const struct db_options options = { .conninfo = url, .application = "test", .search_path = "public" };
+    const struct db_pool_options pool = { .name = "test",
+                                          .connections = 1,
+                                          .statement_timeout_ms = KIT_WAIT_MS,
+                                          .work_timeout_ms = KIT_WAIT_MS,
+                                          .queue_max = 8 };
+    struct err err = { 0 };
+
+    if (!db_new(kit->service.loop, kit->service.worker, &options, ret_db, &err))
+        fail_msg("db_new: %s", err.text);
+    return db_pool_new(*ret_db, &pool);
+}
+
+static KIT_UNUSED void kit_open_database(struct kit *kit)
+{
+    const char *url = kit_server_url();
+    struct err err = { 0 };
+    uint32_t applied;
+
+    kit->admin_pool = kit_connect(kit, url, &kit->admin);
+    kit_run(kit, kit->admin_pool, arena_printf(kit->arena, "DROP DATABASE IF EXISTS %s", kit->database));
+    kit_run(kit, kit->admin_pool, arena_printf(kit->arena, "CREATE DATABASE %s", kit->database));
+    loop_excuse(kit->service.loop);
     if (!db_migrate(kit->url, "context", context_migrations, context_migration_count, &applied, &err))
         fail_msg("db_migrate: %s", err.text);
-    kit->pg = PQconnectdb(kit->url);
-    kit_sql(kit, "SET client_min_messages = error");
+    kit->pool = kit_connect(kit, kit->url, &kit->db);
 }
 
 static KIT_UNUSED struct mesh_client *kit_client(struct kit *kit, const struct mesh_server *server)
 {
     const char *address = mesh_server_url(server);
-    const struct mesh_client_options options = { .name = "context", .addresses = &address, .address_count = 1,
+    const struct mesh_client_options options = { .name = "context",
+                                                 .addresses = &address,
+                                                 .address_count = 1,
                                                  .descriptor = &guichet__v1__context__descriptor };
     struct mesh_client *client = NULL;
     struct err err = { 0 };
@@ -57,14 +76,20 @@ static KIT_UNUSED int kit_set_up(void **state)
     struct err err = { 0 };
 
     kit->arena = arena_new(SIZE_MAX);
-    kit_open_database(kit);
+    snprintf(kit->database, sizeof(kit->database), "context_test_%d", (int)getpid());
+    snprintf(kit->url, sizeof(kit->url), "%.*s/%s", (int)(strrchr(kit_server_url(), '/') - kit_server_url()),
+             kit_server_url(), kit->database);
     for (size_t i = 0; i < COUNT_OF(settings); i++)
         setenv(settings[i][0], settings[i][1], 1);
     setenv("CONTEXT_TEST_URL", kit->url, 1);
-    kit->service = (struct service){ .name = "context", .summary = "test", .config_keys = context_keys,
-                                     .config = &kit->config, .stats = context_stats_tables };
+    kit->service = (struct service){ .name = "context",
+                                     .summary = "test",
+                                     .config_keys = context_keys,
+                                     .config = &kit->config,
+                                     .stats = context_stats_tables };
     if (!service_open(&kit->service, 1, argv, &err))
         fail_msg("service_open: %s", err.text);
+    kit_open_database(kit);
     for (size_t i = 0; i < KIT_REPLICAS; i++) {
         if (!context_new(&kit->service, &kit->config, &kit->replicas[i], &err))
             fail_msg("context_new: %s", err.text);
@@ -79,24 +104,23 @@ static KIT_UNUSED int kit_set_up(void **state)
 static KIT_UNUSED int kit_tear_down(void **state)
 {
     struct kit *kit = *state;
-    char *url = getenv("GUICHET_TEST_DATABASE");
 
     mesh_client_free(&kit->gateway);
     for (size_t i = 0; i < KIT_REPLICAS; i++) {
         mesh_client_free(&kit->centre[i]);
         context_free(&kit->replicas[i]);
     }
+    db_free(&kit->db);
+    kit_run(kit, kit->admin_pool, arena_printf(kit->arena, "DROP DATABASE %s WITH (FORCE)", kit->database));
+    db_free(&kit->admin);
     service_close(&kit->service);
-    PQfinish(kit->pg);
-    kit->pg = PQconnectdb(url);
-    kit_sql(kit, "DROP DATABASE %s WITH (FORCE)", kit->database);
-    PQfinish(kit->pg);
     arena_free(&kit->arena);
     free(kit);
     return 0;
 }
 
-static KIT_UNUSED Guichet__V1__RecordRequest kit_record_request(const char *tenant, Guichet__V1__InboundEvent **events,
+static KIT_UNUSED Guichet__V1__RecordRequest kit_record_request(const char *tenant,
+                                                                Guichet__V1__InboundEvent **events,
                                                                 size_t count)
 {
     static char sms[] = "sms", *channels[] = { sms };
@@ -124,7 +148,8 @@ static KIT_UNUSED const Guichet__V1__RecordReply *kit_record(struct kit *kit, co
     return reply;
 }
 
-static KIT_UNUSED const Guichet__V1__ReadChangesReply *kit_changes(struct kit *kit, const char *tenant, uint64_t after)
+static KIT_UNUSED const Guichet__V1__ReadChangesReply *kit_changes(struct kit *kit, const char *tenant,
+                                                                   uint64_t after)
 {
     Guichet__V1__ReadChangesRequest request = GUICHET__V1__READ_CHANGES_REQUEST__INIT;
     const Guichet__V1__ReadChangesReply *reply;

@@ -18,8 +18,8 @@ static void hand_out_threads(const struct rows *rows, Guichet__V1__Conversation 
     size_t thread_count = db_rows(rows->result);
 
     for (size_t c = 0; c < count; c++)
-        conversations[c]->threads
-            = context_alloc(rows->arena, (thread_count + 1) * sizeof(*conversations[c]->threads));
+        conversations[c]->threads =
+            context_alloc(rows->arena, (thread_count + 1) * sizeof(*conversations[c]->threads));
     for (size_t row = 0; row < thread_count; row++) {
         Guichet__V1__Thread *thread = rows_thread(rows, row);
 
@@ -42,7 +42,8 @@ static void on_conversations(void *arg, struct db_work *work, const struct err *
     }
     rows = rows_of(call, work, 0);
     reply.n_conversations = db_rows(rows.result);
-    reply.conversations = context_alloc(call->arena, (reply.n_conversations + 1) * sizeof(*reply.conversations));
+    reply.conversations =
+        context_alloc(call->arena, (reply.n_conversations + 1) * sizeof(*reply.conversations));
     for (size_t row = 0; row < reply.n_conversations; row++)
         reply.conversations[row] = rows_conversation(&rows, row);
     if (input->with_threads) {
@@ -116,16 +117,17 @@ static void on_state_set(void *arg, struct db_work *work, const struct err *err)
 
 static bool check_state(const Guichet__V1__SetConversationStateRequest *input, struct err *err)
 {
-    if (input->state != GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_OPEN
-        && input->state != GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED)
+    if (input->state != GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_OPEN &&
+        input->state != GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED)
         return err_set(err, ERR_INVALID, "state: %d is neither open nor closed", input->state);
-    return context_check_id("conversation_id", input->conversation_id, err)
-           && context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err);
+    return context_check_id("conversation_id", input->conversation_id, err) &&
+           context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err);
 }
 
 void context_set_conversation_state(Guichet__V1__Context_Service *service,
                                     const Guichet__V1__SetConversationStateRequest *input,
-                                    Guichet__V1__SetConversationStateReply_Closure closure, void *closure_data)
+                                    Guichet__V1__SetConversationStateReply_Closure closure,
+                                    void *closure_data)
 {
     struct str_view id = str_view_of(input->conversation_id);
     const struct db_param tenant = DB_PARAM_TEXT(input->tenant);
@@ -142,10 +144,12 @@ void context_set_conversation_state(Guichet__V1__Context_Service *service,
     }
     work = db_work_new(call->context->database.ingest);
     db_work_add(work, &context_set_state,
-                (struct db_param[]){ tenant, DB_PARAM_UUID(input->conversation_id), DB_PARAM_I32(input->state),
-                                     DB_PARAM_TEXT(input->actor_id), DB_PARAM_I32(input->if_version) },
+                (struct db_param[]){ tenant, DB_PARAM_UUID(input->conversation_id),
+                                     DB_PARAM_I32(input->state), DB_PARAM_TEXT(input->actor_id),
+                                     DB_PARAM_I32(input->if_version) },
                 5);
-    db_work_add(work, &context_select_conversations, (struct db_param[]){ tenant, ids, DB_PARAM_TEXT("") }, 3);
+    db_work_add(work, &context_select_conversations, (struct db_param[]){ tenant, ids, DB_PARAM_TEXT("") },
+                3);
     db_work_add(work, &context_select_threads, (struct db_param[]){ tenant, ids }, 2);
     db_work_run(work, on_state_set, call);
 }
@@ -169,9 +173,9 @@ static bool check_mark(const Guichet__V1__MarkReadRequest *input, struct err *er
 {
     if (input->agent_id[0] == '\0')
         return err_set(err, ERR_INVALID, "agent_id: is empty");
-    return context_check_id("conversation_id", input->conversation_id, err)
-           && context_check_id("message_id", input->message_id, err)
-           && context_check_text("agent_id", input->agent_id, ACTOR_MAX_BYTES, err);
+    return context_check_id("conversation_id", input->conversation_id, err) &&
+           context_check_id("message_id", input->message_id, err) &&
+           context_check_text("agent_id", input->agent_id, ACTOR_MAX_BYTES, err);
 }
 
 void context_mark_read(Guichet__V1__Context_Service *service, const Guichet__V1__MarkReadRequest *input,

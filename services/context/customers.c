@@ -11,7 +11,13 @@
 
 enum { NAME_MAX_BYTES = 256, ACTOR_MAX_BYTES = 128 };
 
-enum customer_column { CUSTOMER_ID, CUSTOMER_NAME, CUSTOMER_CREATED_AT, CUSTOMER_VERSION, CUSTOMER_LAST_SEEN_AT };
+enum customer_column {
+    CUSTOMER_ID,
+    CUSTOMER_NAME,
+    CUSTOMER_CREATED_AT,
+    CUSTOMER_VERSION,
+    CUSTOMER_LAST_SEEN_AT
+};
 enum consent_column {
     CONSENT_CUSTOMER_ID,
     CONSENT_ACCOUNT_ID,
@@ -84,8 +90,8 @@ static void add_consents(const struct rows *rows, Guichet__V1__Customer *custome
             customer->consents[customer->n_consents++] = read_consent(rows, row);
 }
 
-static Guichet__V1__Customer **read_customers(const struct call *call, const struct db_work *work, size_t first,
-                                              size_t *ret_count)
+static Guichet__V1__Customer **read_customers(const struct call *call, const struct db_work *work,
+                                              size_t first, size_t *ret_count)
 {
     struct rows customers = rows_of(call, work, first);
     struct rows identities = rows_of(call, work, first + 1), consents = rows_of(call, work, first + 2);
@@ -166,7 +172,8 @@ static void on_renamed(void *arg, struct db_work *work, const struct err *err)
     answer_one(call, work, 1, input->id);
 }
 
-void context_update_customer(Guichet__V1__Context_Service *service, const Guichet__V1__UpdateCustomerRequest *input,
+void context_update_customer(Guichet__V1__Context_Service *service,
+                             const Guichet__V1__UpdateCustomerRequest *input,
                              Guichet__V1__GetCustomerReply_Closure closure, void *closure_data)
 {
     struct str_view id = str_view_of(input->id);
@@ -176,9 +183,9 @@ void context_update_customer(Guichet__V1__Context_Service *service, const Guiche
 
     if (call == NULL)
         return;
-    if (!context_check_id("id", input->id, &err)
-        || !context_check_text("display_name", input->display_name, NAME_MAX_BYTES, &err)
-        || !context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, &err)) {
+    if (!context_check_id("id", input->id, &err) ||
+        !context_check_text("display_name", input->display_name, NAME_MAX_BYTES, &err) ||
+        !context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, &err)) {
         context_call_fail(call, &err);
         return;
     }
@@ -250,13 +257,14 @@ static bool check_find(const Guichet__V1__FindCustomersRequest *input, struct er
 
     if (address != NULL && input->name_prefix[0] != '\0')
         return err_set(err, ERR_INVALID, "address, name_prefix: only one of them");
-    if (address != NULL
-        && (address->value[0] == '\0' || address->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED))
+    if (address != NULL &&
+        (address->value[0] == '\0' || address->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED))
         return err_set(err, ERR_INVALID, "address: needs a kind and a value");
     return context_check_text("name_prefix", input->name_prefix, NAME_MAX_BYTES, err);
 }
 
-void context_find_customers(Guichet__V1__Context_Service *service, const Guichet__V1__FindCustomersRequest *input,
+void context_find_customers(Guichet__V1__Context_Service *service,
+                            const Guichet__V1__FindCustomersRequest *input,
                             Guichet__V1__FindCustomersReply_Closure closure, void *closure_data)
 {
     const Guichet__V1__Address *address = input->address;

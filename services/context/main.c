@@ -16,8 +16,8 @@ int main(int argc, char **argv)
     struct err err = { 0 };
     int exit_code = 0;
 
-    if (!service_open(&service, argc, argv, &err) || !context_new(&service, &config, &context, &err)
-        || !service_ready(&service, &err))
+    if (!service_open(&service, argc, argv, &err) || !context_new(&service, &config, &context, &err) ||
+        !service_ready(&service, &err))
         exit_code = service_fail(&service, &err);
     else
         service_run(&service);

@@ -22,7 +22,8 @@ static bool is_note(const Guichet__V1__StoreOutboundRequest *input)
     return input->direction == GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_NOTE;
 }
 
-static bool check_store(const struct call *call, const Guichet__V1__StoreOutboundRequest *input, struct err *err)
+static bool check_store(const struct call *call, const Guichet__V1__StoreOutboundRequest *input,
+                        struct err *err)
 {
     if (!is_note(input) && input->direction != GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_OUTBOUND)
         return err_set(err, ERR_INVALID, "direction: %d is neither outbound nor note", input->direction);
@@ -34,10 +35,10 @@ static bool check_store(const struct call *call, const Guichet__V1__StoreOutboun
         return err_set(err, ERR_INVALID, "idempotency_key: is empty");
     if (is_note(input) && input->thread_id[0] != '\0')
         return err_set(err, ERR_INVALID, "thread_id: a note has none");
-    return context_check_id("conversation_id", input->conversation_id, err)
-           && context_check_optional_id("thread_id", input->thread_id, err)
-           && context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err)
-           && context_check_text("idempotency_key", input->idempotency_key, KEY_MAX_BYTES, err);
+    return context_check_id("conversation_id", input->conversation_id, err) &&
+           context_check_optional_id("thread_id", input->thread_id, err) &&
+           context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err) &&
+           context_check_text("idempotency_key", input->idempotency_key, KEY_MAX_BYTES, err);
 }
 
 /* Same key, same question: what was asked for, and where. */
@@ -78,11 +79,15 @@ static void on_stored(void *arg, struct db_work *work, const struct err *err)
         reply.thread = rows_thread(&threads, 0);
     context_ring(call->context, call->tenant, reply.change_sequence);
     stats_add_label(call->context->stats, CONTEXT_OUTBOUND,
-                    reply.is_duplicate ? "duplicate" : is_note(input) ? "note" : "outbound", 1);
+                    reply.is_duplicate ? "duplicate"
+                    : is_note(input)   ? "note"
+                                       : "outbound",
+                    1);
     context_call_reply(call, &reply);
 }
 
-static void start_store(struct call *call, const Guichet__V1__StoreOutboundRequest *input, struct str_view content)
+static void start_store(struct call *call, const Guichet__V1__StoreOutboundRequest *input,
+                        struct str_view content)
 {
     const struct context_config *config = call->context->config;
     struct str_view preview = preview_content(input->content, config->preview_max_bytes);
@@ -93,19 +98,24 @@ static void start_store(struct call *call, const Guichet__V1__StoreOutboundReque
 
     id_new_text(id);
     db_work_add(work, &context_store_message,
-                (struct db_param[]){
-                    DB_PARAM_TEXT(input->tenant), DB_PARAM_UUID(id), DB_PARAM_UUID(input->conversation_id),
-                    DB_PARAM_UUID(input->thread_id), DB_PARAM_I32(input->direction), DB_PARAM_BYTES(content),
-                    { .type = DB_TEXT, .text = preview }, DB_PARAM_TEXT(input->actor_id),
-                    DB_PARAM_TEXT(input->idempotency_key),
-                    DB_PARAM_BYTES(hash_request(input, content, call->arena)) },
+                (struct db_param[]){ DB_PARAM_TEXT(input->tenant),
+                                     DB_PARAM_UUID(id),
+                                     DB_PARAM_UUID(input->conversation_id),
+                                     DB_PARAM_UUID(input->thread_id),
+                                     DB_PARAM_I32(input->direction),
+                                     DB_PARAM_BYTES(content),
+                                     { .type = DB_TEXT, .text = preview },
+                                     DB_PARAM_TEXT(input->actor_id),
+                                     DB_PARAM_TEXT(input->idempotency_key),
+                                     DB_PARAM_BYTES(hash_request(input, content, call->arena)) },
                 10);
     db_work_add(work, &context_select_stored_message, by_key, COUNT_OF(by_key));
     db_work_add(work, &context_select_stored_thread, by_key, COUNT_OF(by_key));
     db_work_run(work, on_stored, call);
 }
 
-void context_store_outbound(Guichet__V1__Context_Service *service, const Guichet__V1__StoreOutboundRequest *input,
+void context_store_outbound(Guichet__V1__Context_Service *service,
+                            const Guichet__V1__StoreOutboundRequest *input,
                             Guichet__V1__StoreOutboundReply_Closure closure, void *closure_data)
 {
     struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
@@ -120,8 +130,8 @@ void context_store_outbound(Guichet__V1__Context_Service *service, const Guichet
     if (is_right) {
         content = record_pack(&input->content->base, call->arena);
         if (content.len > call->context->config->content_max_bytes)
-            is_right = err_set(&err, ERR_INVALID, "content: has %zu bytes, at most %u are allowed", content.len,
-                               call->context->config->content_max_bytes);
+            is_right = err_set(&err, ERR_INVALID, "content: has %zu bytes, at most %u are allowed",
+                               content.len, call->context->config->content_max_bytes);
     }
     if (is_right)
         start_store(call, input, content);
@@ -155,16 +165,16 @@ static bool check_open(const Guichet__V1__OpenThreadRequest *input, struct err *
 
     if (input->account_id[0] == '\0' || input->channel[0] == '\0')
         return err_set(err, ERR_INVALID, "account_id, channel: must be set");
-    if (to == NULL || to->value[0] == '\0'
-        || to->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED)
+    if (to == NULL || to->value[0] == '\0' ||
+        to->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED)
         return err_set(err, ERR_INVALID, "recipient: says nobody");
-    return context_check_text("account_id", input->account_id, ACCOUNT_MAX_BYTES, err)
-           && context_check_text("channel", input->channel, ACCOUNT_MAX_BYTES, err)
-           && context_check_text("recipient.value", to->value, RECORD_KEY_MAX_BYTES, err)
-           && context_check_text("recipient.scope", to->scope, RECORD_KEY_MAX_BYTES, err)
-           && context_check_text("recipient.display_name", to->display_name, ACTOR_MAX_BYTES, err)
-           && context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err)
-           && context_check_text("subject", input->subject, SUBJECT_MAX_BYTES, err);
+    return context_check_text("account_id", input->account_id, ACCOUNT_MAX_BYTES, err) &&
+           context_check_text("channel", input->channel, ACCOUNT_MAX_BYTES, err) &&
+           context_check_text("recipient.value", to->value, RECORD_KEY_MAX_BYTES, err) &&
+           context_check_text("recipient.scope", to->scope, RECORD_KEY_MAX_BYTES, err) &&
+           context_check_text("recipient.display_name", to->display_name, ACTOR_MAX_BYTES, err) &&
+           context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err) &&
+           context_check_text("subject", input->subject, SUBJECT_MAX_BYTES, err);
 }
 
 void context_open_thread(Guichet__V1__Context_Service *service, const Guichet__V1__OpenThreadRequest *input,
@@ -187,12 +197,11 @@ void context_open_thread(Guichet__V1__Context_Service *service, const Guichet__V
 
     work = db_work_new(call->context->database.ingest);
     db_work_add(work, &context_open_thread_for,
-                (struct db_param[]){ DB_PARAM_TEXT(input->tenant),
-                                     DB_PARAM_I64(call->context->config->reopen_window_ms),
-                                     DB_PARAM_TEXT(input->account_id), DB_PARAM_TEXT(input->channel),
-                                     DB_PARAM_I32(to->kind), DB_PARAM_TEXT(to->scope), DB_PARAM_TEXT(to->value),
-                                     DB_PARAM_TEXT(to->display_name), DB_PARAM_TEXT(input->actor_id),
-                                     DB_PARAM_TEXT(input->subject) },
+                (struct db_param[]){
+                    DB_PARAM_TEXT(input->tenant), DB_PARAM_I64(call->context->config->reopen_window_ms),
+                    DB_PARAM_TEXT(input->account_id), DB_PARAM_TEXT(input->channel), DB_PARAM_I32(to->kind),
+                    DB_PARAM_TEXT(to->scope), DB_PARAM_TEXT(to->value), DB_PARAM_TEXT(to->display_name),
+                    DB_PARAM_TEXT(input->actor_id), DB_PARAM_TEXT(input->subject) },
                 10);
     db_work_add(work, &context_select_opened_conversation, names, COUNT_OF(names));
     db_work_add(work, &context_select_opened_thread, names, COUNT_OF(names));

@@ -4,14 +4,14 @@
 
 static const Guichet__V1__Recorded *begin(struct kit *kit, const char *tenant, const char *from)
 {
-    Guichet__V1__InboundEvent *event
-        = kit_event(kit, tenant, arena_printf(kit->arena, "in-%s", from), from, "hello");
+    Guichet__V1__InboundEvent *event =
+        kit_event(kit, tenant, arena_printf(kit->arena, "in-%s", from), from, "hello");
 
     return kit_record(kit, tenant, &event, 1)->results[0];
 }
 
-static Guichet__V1__StoreOutboundRequest reply_to(struct kit *kit, const char *tenant, const char *conversation_id,
-                                                  const char *key, const char *text)
+static Guichet__V1__StoreOutboundRequest
+reply_to(struct kit *kit, const char *tenant, const char *conversation_id, const char *key, const char *text)
 {
     Guichet__V1__StoreOutboundRequest request = GUICHET__V1__STORE_OUTBOUND_REQUEST__INIT;
 
@@ -24,14 +24,15 @@ static Guichet__V1__StoreOutboundRequest reply_to(struct kit *kit, const char *t
     return request;
 }
 
-static const Guichet__V1__StoreOutboundReply *store(struct kit *kit, const Guichet__V1__StoreOutboundRequest *request,
-                                                    struct err *err)
+static const Guichet__V1__StoreOutboundReply *
+store(struct kit *kit, const Guichet__V1__StoreOutboundRequest *request, struct err *err)
 {
     return KIT_CALL(kit, kit->centre[0], store_outbound, StoreOutboundReply, request, err);
 }
 
-static const Guichet__V1__SetConversationStateReply *set_state(struct kit *kit, const char *tenant, const char *id,
-                                                               int state, uint32_t if_version, struct err *err)
+static const Guichet__V1__SetConversationStateReply *set_state(struct kit *kit, const char *tenant,
+                                                               const char *id, int state, uint32_t if_version,
+                                                               struct err *err)
 {
     Guichet__V1__SetConversationStateRequest request = GUICHET__V1__SET_CONVERSATION_STATE_REQUEST__INIT;
 
@@ -47,7 +48,8 @@ static void test_a_reply_is_stored_once_and_complete_in_the_feed(void **state)
 {
     struct kit *kit = *state;
     const Guichet__V1__Recorded *first = begin(kit, "reply", "+33600000001");
-    Guichet__V1__StoreOutboundRequest request = reply_to(kit, "reply", first->conversation_id, "key-1", "good day");
+    Guichet__V1__StoreOutboundRequest request =
+        reply_to(kit, "reply", first->conversation_id, "key-1", "good day");
     const Guichet__V1__StoreOutboundReply *stored, *again;
     const Guichet__V1__Change *change;
     struct err err;
@@ -83,7 +85,8 @@ static void test_a_note_has_no_thread(void **state)
 {
     struct kit *kit = *state;
     const Guichet__V1__Recorded *first = begin(kit, "note", "+33600000001");
-    Guichet__V1__StoreOutboundRequest request = reply_to(kit, "note", first->conversation_id, "key-1", "he called");
+    Guichet__V1__StoreOutboundRequest request =
+        reply_to(kit, "note", first->conversation_id, "key-1", "he called");
     const Guichet__V1__StoreOutboundReply *stored;
     struct err err;
 
@@ -95,11 +98,23 @@ static void test_a_note_has_no_thread(void **state)
     assert_null(stored->thread);
     assert_int_equal(stored->message->sequence, 0);
     assert_string_equal(stored->message->thread_id, "");
-    assert_int_equal(kit_changes(kit, "note", 1)->changes[0]->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_NOTE);
+    assert_int_equal(kit_changes(kit, "note", 1)->changes[0]->kind,
+                     GUICHET__V1__CHANGE_KIND__CHANGE_KIND_NOTE);
     assert_null(kit_changes(kit, "note", 1)->changes[0]->outbound);
 }
 
-enum twist { NOTHING, OTHER_TEXT, NO_SUCH, NO_ID, CLOSED, OPTED_OUT, NO_KEY, NO_PARTS, NO_DIRECTION, OTHER_THREAD };
+enum twist {
+    NOTHING,
+    OTHER_TEXT,
+    NO_SUCH,
+    NO_ID,
+    CLOSED,
+    OPTED_OUT,
+    NO_KEY,
+    NO_PARTS,
+    NO_DIRECTION,
+    OTHER_THREAD
+};
 
 static const struct {
     const char *label;
@@ -139,9 +154,11 @@ static void twist(struct kit *kit, enum twist twist, Guichet__V1__StoreOutboundR
         assert_non_null(set_state(kit, request->tenant, request->conversation_id, 2, 0, &err));
         break;
     case OPTED_OUT:
-        kit_sql(kit, "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id) SELECT tenant, id,"
-                     " now(), 2, 'sms-demo' FROM context.identity WHERE tenant = '%s'",
-                request->tenant);
+        kit_sql(
+            kit,
+            "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id) SELECT tenant, id,"
+            " now(), 2, 'sms-demo' FROM context.identity WHERE tenant = '%s'",
+            request->tenant);
         break;
     case NO_KEY:
         request->idempotency_key = arena_strdup(kit->arena, "");
@@ -166,8 +183,8 @@ static void test_what_is_not_stored(void **state)
 
     for (size_t i = 0; i < COUNT_OF(refusals); i++) {
         const char *tenant = arena_printf(kit->arena, "refused-%zu", i);
-        Guichet__V1__StoreOutboundRequest request
-            = reply_to(kit, tenant, begin(kit, tenant, "+33600000001")->conversation_id, "key-1", "good day");
+        Guichet__V1__StoreOutboundRequest request =
+            reply_to(kit, tenant, begin(kit, tenant, "+33600000001")->conversation_id, "key-1", "good day");
         const Guichet__V1__StoreOutboundReply *stored;
         struct err err;
 
@@ -186,7 +203,8 @@ static void test_the_same_key_at_once(void **state)
 
     for (size_t round = 0; round < 20; round++) {
         const char *key = arena_printf(kit->arena, "key-%zu", round);
-        Guichet__V1__StoreOutboundRequest request = reply_to(kit, "at-once", conversation_id, key, "good day");
+        Guichet__V1__StoreOutboundRequest request =
+            reply_to(kit, "at-once", conversation_id, key, "good day");
         const Guichet__V1__StoreOutboundReply *replies[KIT_REPLICAS];
         struct answer answers[KIT_REPLICAS] = { 0 };
 
@@ -200,7 +218,8 @@ static void test_the_same_key_at_once(void **state)
         assert_true(replies[0]->is_duplicate != replies[1]->is_duplicate);
         assert_string_equal(replies[0]->message->id, replies[1]->message->id);
     }
-    assert_string_equal(kit_sql(kit, "SELECT max(last_sequence) FROM context.thread WHERE tenant = 'at-once'"), "21");
+    assert_string_equal(
+        kit_sql(kit, "SELECT max(last_sequence) FROM context.thread WHERE tenant = 'at-once'"), "21");
 }
 
 static void test_states(void **state)

@@ -73,8 +73,8 @@ struct str_view preview_content(const Guichet__V1__Content *content, size_t max_
     for (size_t i = 0; i < content->n_parts; i++) {
         const Guichet__V1__Part *part = content->parts[i];
 
-        if (part->kind_case == GUICHET__V1__PART__KIND_TEXT && part->text->text[0] != '\0'
-            && part->text->format != GUICHET__V1__TEXT_FORMAT__TEXT_FORMAT_HTML)
+        if (part->kind_case == GUICHET__V1__PART__KIND_TEXT && part->text->text[0] != '\0' &&
+            part->text->format != GUICHET__V1__TEXT_FORMAT__TEXT_FORMAT_HTML)
             return cut(str_view_of(part->text->text), max_bytes);
     }
     if (content->subject[0] != '\0')

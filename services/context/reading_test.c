@@ -20,8 +20,8 @@ static const Guichet__V1__Recorded *fill(struct kit *kit, const char *tenant)
     return kit_record(kit, tenant, events, MESSAGES)->results[MESSAGES - 1];
 }
 
-static const Guichet__V1__ReadChangesReply *read_feed(struct kit *kit, const char *tenant, uint64_t after, const char *epoch,
-                                                      uint32_t limit)
+static const Guichet__V1__ReadChangesReply *read_feed(struct kit *kit, const char *tenant, uint64_t after,
+                                                      const char *epoch, uint32_t limit)
 {
     Guichet__V1__ReadChangesRequest request = GUICHET__V1__READ_CHANGES_REQUEST__INIT;
     const Guichet__V1__ReadChangesReply *reply;
@@ -58,13 +58,14 @@ static void test_cursors(void **state)
     fill(kit, "cursors");
     epoch = read_feed(kit, "cursors", 0, "", 1)->epoch;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
-        const Guichet__V1__ReadChangesReply *reply
-            = read_feed(kit, "cursors", cases[i].after, cases[i].is_own_epoch ? epoch : "another", cases[i].limit);
+        const Guichet__V1__ReadChangesReply *reply = read_feed(
+            kit, "cursors", cases[i].after, cases[i].is_own_epoch ? epoch : "another", cases[i].limit);
 
         CHECK_CASE(cases[i].label, reply->n_changes == cases[i].count);
         CHECK_CASE(cases[i].label, (bool)reply->is_resync_required == cases[i].is_resync_required);
         CHECK_CASE(cases[i].label, reply->last_sequence == MESSAGES);
-        CHECK_CASE(cases[i].label, reply->n_changes == 0 || reply->changes[0]->sequence == cases[i].after + 1);
+        CHECK_CASE(cases[i].label,
+                   reply->n_changes == 0 || reply->changes[0]->sequence == cases[i].after + 1);
     }
     kit_sql(kit, "DELETE FROM context.change WHERE tenant = 'cursors' AND sequence <= 3");
     assert_true(read_feed(kit, "cursors", 0, epoch, 0)->is_resync_required);
@@ -90,7 +91,8 @@ static void test_a_page_ends_before_the_reply_is_too_large(void **state)
 }
 
 /* All pages of a list, as the numbers of the texts, newest first. */
-static const char *page_through(struct kit *kit, const char *tenant, const char *conversation_id, const char *customer_id)
+static const char *page_through(struct kit *kit, const char *tenant, const char *conversation_id,
+                                const char *customer_id)
 {
     Guichet__V1__Page page = GUICHET__V1__PAGE__INIT;
     Guichet__V1__ListMessagesRequest list = GUICHET__V1__LIST_MESSAGES_REQUEST__INIT;
@@ -142,8 +144,8 @@ static void test_pages_and_two_tenants(void **state)
     assert_int_equal(kit_changes(kit, "nowhere", 0)->last_sequence, 0);
 }
 
-static const Guichet__V1__GetConversationsReply *get(struct kit *kit, const char *tenant, char **ids, size_t count,
-                                                     const char *agent_id)
+static const Guichet__V1__GetConversationsReply *get(struct kit *kit, const char *tenant, char **ids,
+                                                     size_t count, const char *agent_id)
 {
     Guichet__V1__GetConversationsRequest request = GUICHET__V1__GET_CONVERSATIONS_REQUEST__INIT;
     const Guichet__V1__GetConversationsReply *reply;
@@ -188,10 +190,12 @@ static void test_conversations_and_read_marks(void **state)
     mark.message_id = (char *)middle;
     marked = KIT_CALL(kit, kit->gateway, mark_read, MarkReadReply, &mark, &err);
     assert_int_equal(marked->unread_count, 3);
-    mark.message_id = (char *)kit_sql(kit, "SELECT id FROM context.message WHERE tenant = 'marks' AND sequence = 1");
+    mark.message_id =
+        (char *)kit_sql(kit, "SELECT id FROM context.message WHERE tenant = 'marks' AND sequence = 1");
     marked = KIT_CALL(kit, kit->gateway, mark_read, MarkReadReply, &mark, &err); /* it only moves forward */
     assert_int_equal(marked->unread_count, 3);
-    assert_int_equal(get(kit, "marks", ids, COUNT_OF(ids), "agent-2")->conversations[0]->unread_count, MESSAGES);
+    assert_int_equal(get(kit, "marks", ids, COUNT_OF(ids), "agent-2")->conversations[0]->unread_count,
+                     MESSAGES);
     mark.message_id = other->message_id;
     assert_null(KIT_CALL(kit, kit->gateway, mark_read, MarkReadReply, &mark, &err));
     assert_int_equal(err.kind, ERR_NOT_FOUND);
@@ -226,9 +230,12 @@ static void test_finding_customers(void **state)
     static const struct {
         const char *label, *prefix, *found;
     } cases[] = {
-        { "any case", "ANN", "anna Annabelle ANNE" }, { "exact", "annabelle", "Annabelle" },
-        { "beyond ASCII", "\xc3\xa9L", "\xc3\x89lodie" }, { "no wildcard", "%", "" },
-        { "a per cent is one", "100%_", "100%_sure" }, { "nobody", "zoe", "" },
+        { "any case", "ANN", "anna Annabelle ANNE" },
+        { "exact", "annabelle", "Annabelle" },
+        { "beyond ASCII", "\xc3\xa9L", "\xc3\x89lodie" },
+        { "no wildcard", "%", "" },
+        { "a per cent is one", "100%_", "100%_sure" },
+        { "nobody", "zoe", "" },
         { "everybody, by name", "", "100%_sure anna Annabelle ANNE Bob \xc3\x89lodie" },
     };
 
@@ -269,8 +276,10 @@ static void test_one_customer(void **state)
 
     fill(kit, "customer");
     fill(kit, "customer-2");
-    kit_sql(kit, "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id, evidence) SELECT tenant, id,"
-                 " now(), 2, 'sms-demo', 'STOP' FROM context.identity WHERE tenant = 'customer'");
+    kit_sql(
+        kit,
+        "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id, evidence) SELECT tenant, id,"
+        " now(), 2, 'sms-demo', 'STOP' FROM context.identity WHERE tenant = 'customer'");
     request.tenant = arena_strdup(kit->arena, "customer");
     request.id = (char *)kit_sql(kit, "SELECT id FROM context.customer WHERE tenant = 'customer'");
     reply = KIT_CALL(kit, kit->gateway, get_customer, GetCustomerReply, &request, &err);
@@ -289,7 +298,8 @@ static void test_one_customer(void **state)
     reply = KIT_CALL(kit, kit->gateway, update_customer, GetCustomerReply, &update, &err);
     assert_string_equal(reply->customer->display_name, "Elodie Martin");
     assert_int_equal(reply->customer->version, 2);
-    assert_int_equal(kit_changes(kit, "customer", MESSAGES)->changes[0]->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_CUSTOMER);
+    assert_int_equal(kit_changes(kit, "customer", MESSAGES)->changes[0]->kind,
+                     GUICHET__V1__CHANGE_KIND__CHANGE_KIND_CUSTOMER);
     update.display_name = arena_strdup(kit->arena, "Somebody");
     assert_null(KIT_CALL(kit, kit->gateway, update_customer, GetCustomerReply, &update, &err));
     assert_int_equal(err.kind, ERR_CONFLICT);
@@ -302,12 +312,51 @@ static void test_one_customer(void **state)
     assert_int_equal(err.kind, ERR_NOT_FOUND);
 }
 
+/* ---- the doorbell ---- */
+
+struct bell {
+    const char *tenant;
+    uint64_t sequence;
+};
+
+static void on_doorbell(void *arg, const char *tenant, uint64_t sequence)
+{
+    struct bell *bell = arg;
+
+    if (strcmp(tenant, bell->tenant) == 0)
+        bell->sequence = sequence;
+}
+
+static void test_the_doorbell_rings_after_a_commit(void **state)
+{
+    struct kit *kit = *state;
+    const char *address = mesh_publisher_url(kit->replicas[0]->publisher);
+    struct bell bell = { .tenant = "bell" };
+    struct mesh_subscriber *subscriber = NULL;
+    uint64_t recorded = 0;
+    struct err err = { 0 };
+
+    assert_true(mesh_subscriber_new(kit->service.loop, &address, 1, on_doorbell, &bell, &subscriber, &err));
+    /* a subscriber hears nothing before it is connected: ring until it does */
+    for (size_t i = 0; bell.sequence == 0; i++) {
+        Guichet__V1__InboundEvent *event =
+            kit_event(kit, "bell", arena_printf(kit->arena, "SM%zu", i), "+33600000001", "hello");
+
+        assert_in_range(i, 0, 2000);
+        recorded = kit_record(kit, "bell", &event, 1)->change_sequence;
+    }
+    KIT_UNTIL(kit, bell.sequence == recorded);
+    mesh_subscriber_free(&subscriber);
+}
+
 static void test_the_months_ahead_are_made(void **state)
 {
     struct kit *kit = *state;
 
-    KIT_UNTIL(kit, atoi(kit_sql(kit, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'context.message'::regclass"))
-                       == (int)kit->config.partition_months_ahead + 2);
+    KIT_UNTIL(kit,
+              atoi(kit_sql(
+                  kit, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'context.message'::regclass")) ==
+                  (int)kit->config.partition_months_ahead + 2);
     assert_string_equal(kit_sql(kit, "SELECT context.make_partitions(5)"), "4");
     assert_string_equal(kit_sql(kit, "SELECT context.make_partitions(5)"), "0");
     fill(kit, "partitions");
@@ -323,6 +372,7 @@ int main(void)
         cmocka_unit_test(test_conversations_and_read_marks),
         cmocka_unit_test(test_finding_customers),
         cmocka_unit_test(test_one_customer),
+        cmocka_unit_test(test_the_doorbell_rings_after_a_commit),
         cmocka_unit_test(test_the_months_ahead_are_made),
     };
 

@@ -37,8 +37,8 @@ struct record {
     const Guichet__V1__RecordRequest *input;
     struct record_row *rows;
     Guichet__V1__Recorded *results;
-    size_t *same_as;           /* per event: itself, or the first of its key in this batch */
-    size_t *todo, todo_count;  /* indexes of events for the database */
+    size_t *same_as;          /* per event: itself, or the first of its key in this batch */
+    size_t *todo, todo_count; /* indexes of events for the database */
     struct span spans[SPANS_MAX];
     size_t span_count;
     struct span running;
@@ -136,8 +136,16 @@ static void on_refused(void *arg, struct db_work *work, const struct err *err)
     answer(record);
 }
 
-enum { REFUSED_IDS, REFUSED_ACCOUNTS, REFUSED_CHANNELS, REFUSED_KEYS, REFUSED_HASHES, REFUSED_REASONS,
-       REFUSED_EVENTS, REFUSED_COUNT };
+enum {
+    REFUSED_IDS,
+    REFUSED_ACCOUNTS,
+    REFUSED_CHANNELS,
+    REFUSED_KEYS,
+    REFUSED_HASHES,
+    REFUSED_REASONS,
+    REFUSED_EVENTS,
+    REFUSED_COUNT
+};
 
 static size_t collect_refused(const struct record *record, struct str_view *columns[REFUSED_COUNT])
 {
@@ -165,8 +173,9 @@ static size_t collect_refused(const struct record *record, struct str_view *colu
 
 static void keep_refused(struct record *record)
 {
-    static const enum db_type types[REFUSED_COUNT] = { DB_UUID_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY, DB_TEXT_ARRAY,
-                                                       DB_BYTES_ARRAY, DB_TEXT_ARRAY, DB_BYTES_ARRAY };
+    static const enum db_type types[REFUSED_COUNT] = { DB_UUID_ARRAY, DB_TEXT_ARRAY,  DB_TEXT_ARRAY,
+                                                       DB_TEXT_ARRAY, DB_BYTES_ARRAY, DB_TEXT_ARRAY,
+                                                       DB_BYTES_ARRAY };
     struct str_view *columns[REFUSED_COUNT];
     struct db_param params[1 + REFUSED_COUNT] = { DB_PARAM_TEXT(record->call->tenant) };
     size_t count = collect_refused(record, columns);
@@ -223,8 +232,8 @@ static bool is_data_error(const struct db_work *work, const struct err *err)
 {
     const char *sqlstate = db_work_sqlstate(work);
 
-    return err->kind == ERR_INVALID || strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0
-           || strncmp(sqlstate, "54", 2) == 0;
+    return err->kind == ERR_INVALID || strncmp(sqlstate, "22", 2) == 0 || strncmp(sqlstate, "23", 2) == 0 ||
+           strncmp(sqlstate, "54", 2) == 0;
 }
 
 static void push_span(struct record *record, size_t from, size_t count)
@@ -354,7 +363,8 @@ static bool check_request(const struct context_config *config, const Guichet__V1
                           struct err *err)
 {
     if (input->n_events > config->events_max)
-        return err_set(err, ERR_INVALID, "events: %zu, at most %u are allowed", input->n_events, config->events_max);
+        return err_set(err, ERR_INVALID, "events: %zu, at most %u are allowed", input->n_events,
+                       config->events_max);
     if (input->n_channels != input->n_events && input->n_channels != 1)
         return err_set(err, ERR_INVALID, "channels: %zu for %zu events", input->n_channels, input->n_events);
     if (FAILPOINT("context_before_record"))

@@ -6,9 +6,18 @@
 
 #include <stddef.h>
 
-#define TEXT(field) { DB_TEXT_ARRAY, offsetof(struct record_row, field) }
-#define BYTES(field) { DB_BYTES_ARRAY, offsetof(struct record_row, field) }
-#define NUMBER(kind, field) { kind, offsetof(struct record_row, field) }
+#define TEXT(field)                                                                                          \
+    {                                                                                                        \
+        DB_TEXT_ARRAY, offsetof(struct record_row, field)                                                    \
+    }
+#define BYTES(field)                                                                                         \
+    {                                                                                                        \
+        DB_BYTES_ARRAY, offsetof(struct record_row, field)                                                   \
+    }
+#define NUMBER(kind, field)                                                                                  \
+    {                                                                                                        \
+        kind, offsetof(struct record_row, field)                                                             \
+    }
 
 static const struct record_column {
     enum db_type type;
@@ -79,8 +88,8 @@ static const void *column_items(const struct record_column *column, const struct
     return numbers;
 }
 
-void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count, struct arena *arena,
-                       struct db_param ret_params[RECORD_COLUMN_COUNT])
+void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
+                       struct arena *arena, struct db_param ret_params[RECORD_COLUMN_COUNT])
 {
     for (size_t i = 0; i < RECORD_COLUMN_COUNT; i++)
         ret_params[i] = (struct db_param){

@@ -8,29 +8,40 @@ static void check_stored(struct kit *kit, const char *tenant, unsigned expected)
 {
     const char *count = arena_printf(kit->arena, "%u", expected);
 
-    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.message WHERE tenant = '%s'", tenant), count);
-    assert_string_equal(kit_sql(kit, "SELECT count(DISTINCT (thread_id, sequence)) FROM context.message WHERE tenant = '%s'",
-                                tenant),
+    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.message WHERE tenant = '%s'", tenant),
                         count);
-    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.thread t WHERE tenant = '%s' AND last_sequence <> "
-                                     "(SELECT count(*) FROM context.message m WHERE m.tenant = t.tenant AND m.thread_id = t.id)",
-                                tenant),
-                        "0");
-    assert_string_equal(kit_sql(kit, "SELECT count(*) - max(sequence) FROM context.change WHERE tenant = '%s'", tenant), "0");
-    assert_string_equal(kit_sql(kit, "SELECT count(*) - max(number) FROM context.conversation WHERE tenant = '%s'", tenant), "0");
-    assert_string_equal(kit_sql(kit, "SELECT max(n) FROM (SELECT count(*) AS n FROM context.conversation WHERE tenant = '%s'"
-                                     " AND state = 1 GROUP BY customer_id) c",
-                                tenant),
-                        "1");
+    assert_string_equal(
+        kit_sql(kit, "SELECT count(DISTINCT (thread_id, sequence)) FROM context.message WHERE tenant = '%s'",
+                tenant),
+        count);
+    assert_string_equal(
+        kit_sql(kit,
+                "SELECT count(*) FROM context.thread t WHERE tenant = '%s' AND last_sequence <> "
+                "(SELECT count(*) FROM context.message m WHERE m.tenant = t.tenant AND m.thread_id = t.id)",
+                tenant),
+        "0");
+    assert_string_equal(
+        kit_sql(kit, "SELECT count(*) - max(sequence) FROM context.change WHERE tenant = '%s'", tenant), "0");
+    assert_string_equal(
+        kit_sql(kit, "SELECT count(*) - max(number) FROM context.conversation WHERE tenant = '%s'", tenant),
+        "0");
+    assert_string_equal(
+        kit_sql(kit,
+                "SELECT max(n) FROM (SELECT count(*) AS n FROM context.conversation WHERE tenant = '%s'"
+                " AND state = 1 GROUP BY customer_id) c",
+                tenant),
+        "1");
 }
 
-static Guichet__V1__InboundEvent *person_event(struct kit *kit, const char *tenant, const char *key, size_t person)
+static Guichet__V1__InboundEvent *person_event(struct kit *kit, const char *tenant, const char *key,
+                                               size_t person)
 {
     return kit_event(kit, tenant, key, arena_printf(kit->arena, "+3360000%zu", person), "hello");
 }
 
 /* Both replicas record both batches at once; each must answer all. */
-static void record_both(struct kit *kit, const char *tenant, Guichet__V1__InboundEvent **batches[KIT_REPLICAS], size_t count,
+static void record_both(struct kit *kit, const char *tenant,
+                        Guichet__V1__InboundEvent **batches[KIT_REPLICAS], size_t count,
                         struct answer answers[KIT_REPLICAS])
 {
     Guichet__V1__RecordRequest requests[KIT_REPLICAS];
@@ -56,7 +67,8 @@ static void test_the_same_batch_on_two_replicas(void **state)
         const Guichet__V1__RecordReply *replies[KIT_REPLICAS];
 
         for (size_t i = 0; i < EVENTS; i++)
-            events[i] = person_event(kit, "same", arena_printf(kit->arena, "SM%zu-%zu", round, i), (round + i) % PEOPLE);
+            events[i] = person_event(kit, "same", arena_printf(kit->arena, "SM%zu-%zu", round, i),
+                                     (round + i) % PEOPLE);
         record_both(kit, "same", batches, EVENTS, answers);
         for (size_t r = 0; r < KIT_REPLICAS; r++)
             replies[r] = answers[r].reply;
@@ -82,7 +94,8 @@ static void test_shared_people_in_opposite_order(void **state)
             size_t person = i % 2 == 0 ? i : 1000 * (round + 1) + i;
 
             there[i] = person_event(kit, "opposite", arena_printf(kit->arena, "A%zu-%zu", round, i), person);
-            back[EVENTS - 1 - i] = person_event(kit, "opposite", arena_printf(kit->arena, "B%zu-%zu", round, i), person);
+            back[EVENTS - 1 - i] =
+                person_event(kit, "opposite", arena_printf(kit->arena, "B%zu-%zu", round, i), person);
         }
         record_both(kit, "opposite", batches, EVENTS, answers);
     }
@@ -137,7 +150,8 @@ static void test_a_reader_never_sees_a_hole(void **state)
                 continue;
             }
             for (size_t i = 0; i < EVENTS; i++)
-                events[i] = person_event(kit, "reader", arena_printf(kit->arena, "SM%zu-%zu", started, i), w * 100 + i);
+                events[i] = person_event(kit, "reader", arena_printf(kit->arena, "SM%zu-%zu", started, i),
+                                         w * 100 + i);
             answers[w] = (struct answer){ 0 };
             requests[w] = kit_record_request("reader", events, EVENTS);
             KIT_START(kit, kit->centre[w % KIT_REPLICAS], record, RecordReply, &requests[w], &answers[w]);

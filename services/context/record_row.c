@@ -77,19 +77,21 @@ static bool check_texts(const struct text_limit *limits, size_t count, struct er
     return true;
 }
 
-static bool check_address(const char *name, const Guichet__V1__Address *address, bool is_required, struct err *err)
+static bool check_address(const char *name, const Guichet__V1__Address *address, bool is_required,
+                          struct err *err)
 {
-    if (address == NULL || address->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED
-        || address->value[0] == '\0')
+    if (address == NULL || address->kind == GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_UNSPECIFIED ||
+        address->value[0] == '\0')
         return !is_required || err_set(err, ERR_INVALID, "%s: says nobody", name);
-    if (!context_check_text("value", address->value, RECORD_KEY_MAX_BYTES, err)
-        || !context_check_text("scope", address->scope, RECORD_KEY_MAX_BYTES, err))
+    if (!context_check_text("value", address->value, RECORD_KEY_MAX_BYTES, err) ||
+        !context_check_text("scope", address->scope, RECORD_KEY_MAX_BYTES, err))
         return err_at(err, "%s", name);
     return true;
 }
 
-static bool check_event(const struct record_row *row, const Guichet__V1__InboundEvent *event, const char *tenant,
-                        const char *channel, const struct context_config *config, struct err *err)
+static bool check_event(const struct record_row *row, const Guichet__V1__InboundEvent *event,
+                        const char *tenant, const char *channel, const struct context_config *config,
+                        struct err *err)
 {
     const struct text_limit limits[] = {
         { "account_id", event->account_id, ACCOUNT_MAX_BYTES, true },
@@ -104,8 +106,8 @@ static bool check_event(const struct record_row *row, const Guichet__V1__Inbound
         return err_set(err, ERR_INVALID, "body: is not set");
     if (strcmp(event->tenant, tenant) != 0)
         return err_set(err, ERR_INVALID, "tenant: '%.60s', in a batch of '%.60s'", event->tenant, tenant);
-    if (!check_texts(limits, COUNT_OF(limits), err)
-        || !check_address("sender", event->sender, row->what < RECORD_RECEIPT, err))
+    if (!check_texts(limits, COUNT_OF(limits), err) ||
+        !check_address("sender", event->sender, row->what < RECORD_RECEIPT, err))
         return false;
     if (event->raw.len > config->raw_max_bytes)
         return err_set(err, ERR_INVALID, "raw: has %zu bytes, at most %u are allowed", event->raw.len,
@@ -159,7 +161,8 @@ static void fill_content(struct record_row *row, const Guichet__V1__Content *con
 }
 
 /* What the connector did not know becomes content of its own kind, so that the agent sees it. */
-static void fill_unsupported(struct record_row *row, Guichet__V1__Unsupported *unsupported, struct arena *arena)
+static void fill_unsupported(struct record_row *row, Guichet__V1__Unsupported *unsupported,
+                             struct arena *arena)
 {
     Guichet__V1__Part part = GUICHET__V1__PART__INIT;
     Guichet__V1__Part *parts[] = { &part };
@@ -200,9 +203,10 @@ static bool fill_claim(struct record_row *row, const Guichet__V1__IdentityClaim 
 
 static bool fill_consent(struct record_row *row, const Guichet__V1__ConsentChange *consent, struct err *err)
 {
-    if (consent->state != GUICHET__V1__CONSENT_STATE__CONSENT_STATE_GIVEN
-        && consent->state != GUICHET__V1__CONSENT_STATE__CONSENT_STATE_WITHDRAWN)
-        return err_set(err, ERR_INVALID, "consent.state: %d says neither given nor withdrawn", consent->state);
+    if (consent->state != GUICHET__V1__CONSENT_STATE__CONSENT_STATE_GIVEN &&
+        consent->state != GUICHET__V1__CONSENT_STATE__CONSENT_STATE_WITHDRAWN)
+        return err_set(err, ERR_INVALID, "consent.state: %d says neither given nor withdrawn",
+                       consent->state);
     row->state = consent->state;
     row->word = cut(consent->evidence, WORD_MAX_BYTES);
     return true;
@@ -287,8 +291,8 @@ bool record_row_fill(struct record_row *row, const Guichet__V1__InboundEvent *ev
 {
     fill_keys(row, event, channel, arena);
     fill_who_and_where(row, event);
-    if (!fill_body(row, event, arena, err) || !check_event(row, event, tenant, channel, config, err)
-        || (event->thread != NULL && !check_thread(event->thread, err)))
+    if (!fill_body(row, event, arena, err) || !check_event(row, event, tenant, channel, config, err) ||
+        (event->thread != NULL && !check_thread(event->thread, err)))
         return false;
     row->provider_id = str_view_of(event->provider_id);
     row->raw = bytes_view(event->raw);

@@ -31,14 +31,14 @@ struct record_row {
     struct str_view thread_key, thread_title, thread_url, origin_key;
     struct str_view provider_id, content, preview, subject;
     struct str_view raw, raw_type, boot_id;
-    struct str_view word;                 /* reaction, proof, evidence */
+    struct str_view word; /* reaction, proof, evidence */
     struct str_view claim_scope, claim_value, claim_name;
     struct str_view delivery_id, provider_code, provider_text;
     int64_t what;
     int64_t occurred_us, received_us, watermark_us;
     int64_t sender_kind, claim_kind;
-    int64_t is_public, is_echo, flag;     /* flag: is_removed, is_verified, is_stopped */
-    int64_t state, reason;                /* of a receipt or a consent */
+    int64_t is_public, is_echo, flag; /* flag: is_removed, is_verified, is_stopped */
+    int64_t state, reason;            /* of a receipt or a consent */
     int64_t boot_n;
 };
 
@@ -55,7 +55,7 @@ struct str_view record_pack(const ProtobufCMessage *message, struct arena *arena
 
 /* The rows whose indexes are given, as the parameters of context_record after the first two. */
 #define RECORD_COLUMN_COUNT 38
-void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count, struct arena *arena,
-                       struct db_param ret_params[RECORD_COLUMN_COUNT]);
+void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
+                       struct arena *arena, struct db_param ret_params[RECORD_COLUMN_COUNT]);
 
 #endif

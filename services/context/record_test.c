@@ -16,9 +16,9 @@ static void set_body(Guichet__V1__InboundEvent *event, int body_case, void *body
     event->message = body;
 }
 
-#define BODY(kit, event, Type, type, CASE)                                           \
-    Guichet__V1__##Type *body = context_alloc((kit)->arena, sizeof(*body));          \
-    guichet__v1__##type##__init(body);                                               \
+#define BODY(kit, event, Type, type, CASE)                                                                   \
+    Guichet__V1__##Type *body = context_alloc((kit)->arena, sizeof(*body));                                  \
+    guichet__v1__##type##__init(body);                                                                       \
     set_body((event), GUICHET__V1__INBOUND_EVENT__BODY_##CASE, body)
 
 static void as_is(struct kit *kit, Guichet__V1__InboundEvent *event)
@@ -196,8 +196,10 @@ static void test_repeats_inside_a_batch(void **state)
 {
     struct kit *kit = *state;
     Guichet__V1__InboundEvent *events[] = {
-        kit_event(kit, "inside", "SM1", "+33600000001", "one"),   kit_event(kit, "inside", "SM2", "+33600000001", "two"),
-        kit_event(kit, "inside", "SM1", "+33600000001", "one"),   kit_event(kit, "inside", "SM1", "+33600000001", "ONE"),
+        kit_event(kit, "inside", "SM1", "+33600000001", "one"),
+        kit_event(kit, "inside", "SM2", "+33600000001", "two"),
+        kit_event(kit, "inside", "SM1", "+33600000001", "one"),
+        kit_event(kit, "inside", "SM1", "+33600000001", "ONE"),
         kit_event(kit, "inside", "SM3", "+33600000001", "three"),
     };
     static const int results[] = { STORED, STORED, DUPLICATE, REFUSED, STORED };
@@ -223,9 +225,10 @@ static void test_another_content_under_a_known_key_is_refused_and_kept(void **st
     event = kit_event(kit, "conflict", "SM1", "+33600000001", "other");
     for (int i = 0; i < 2; i++) /* a repeat of a refused event is refused again, and kept once */
         assert_int_equal(kit_record(kit, "conflict", &event, 1)->results[0]->result, REFUSED);
-    assert_string_equal(kit_sql(kit, "SELECT string_agg(event_key || ' ' || reason, ';') FROM context.refused_event"
-                                     " WHERE tenant = 'conflict'"),
-                        "SM1 event_key: is known with another content");
+    assert_string_equal(
+        kit_sql(kit, "SELECT string_agg(event_key || ' ' || reason, ';') FROM context.refused_event"
+                     " WHERE tenant = 'conflict'"),
+        "SM1 event_key: is known with another content");
     assert_int_equal(kit_changes(kit, "conflict", 1)->n_changes, 1);
     change = kit_changes(kit, "conflict", 1)->changes[0];
     assert_int_equal(change->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_REFUSED);
@@ -323,11 +326,14 @@ static void test_only_the_culprit_is_refused(void **state)
             if (i != CULPRIT)
                 CHECK_CASE(label, reply->results[i]->sequence == ++sequence);
         }
-        CHECK_CASE(label, strncmp(reply->results[CULPRIT]->reason, refusals[c].reason, strlen(refusals[c].reason)) == 0);
-        CHECK_CASE_TEXT(label, kit_sql(kit, "SELECT count(*) FROM context.refused_event WHERE tenant = '%s'", tenant), "1");
+        CHECK_CASE(label, strncmp(reply->results[CULPRIT]->reason, refusals[c].reason,
+                                  strlen(refusals[c].reason)) == 0);
+        CHECK_CASE_TEXT(
+            label, kit_sql(kit, "SELECT count(*) FROM context.refused_event WHERE tenant = '%s'", tenant),
+            "1");
         CHECK_CASE(label, reply->change_sequence == COUNT);
-        CHECK_CASE(label, (int)kit_changes(kit, tenant, COUNT - 1)->changes[0]->kind
-                              == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_REFUSED);
+        CHECK_CASE(label, (int)kit_changes(kit, tenant, COUNT - 1)->changes[0]->kind ==
+                              GUICHET__V1__CHANGE_KIND__CHANGE_KIND_REFUSED);
     }
 }
 
@@ -362,10 +368,11 @@ static void test_the_raw_payload_is_kept(void **state)
     event->boot_id = arena_strdup(kit->arena, "boot-1");
     event->boot_n = 41;
     kit_record(kit, "raw", &event, 1);
-    assert_string_equal(kit_sql(kit, "SELECT encode(r.raw, 'hex') || ' ' || r.raw_type || ' ' || r.boot_id || ' ' || r.boot_n"
-                                     " FROM context.message_raw r JOIN context.message m USING (tenant, id)"
-                                     " WHERE tenant = 'raw'"),
-                        "6100ff text/plain boot-1 41");
+    assert_string_equal(
+        kit_sql(kit, "SELECT encode(r.raw, 'hex') || ' ' || r.raw_type || ' ' || r.boot_id || ' ' || r.boot_n"
+                     " FROM context.message_raw r JOIN context.message m USING (tenant, id)"
+                     " WHERE tenant = 'raw'"),
+        "6100ff text/plain boot-1 41");
 }
 
 int main(void)

@@ -95,8 +95,8 @@ static int64_t number(const struct rows *rows, size_t row, size_t column)
 Guichet__V1__Content *rows_content(const struct rows *rows, size_t row, size_t column)
 {
     struct str_view packed = db_bytes(rows->result, row, column);
-    Guichet__V1__Content *content
-        = guichet__v1__content__unpack(arena_protobuf(rows->arena), packed.len, (const uint8_t *)packed.data);
+    Guichet__V1__Content *content =
+        guichet__v1__content__unpack(arena_protobuf(rows->arena), packed.len, (const uint8_t *)packed.data);
 
     if (content == NULL) {
         content = context_alloc(rows->arena, sizeof(*content));

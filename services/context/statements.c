@@ -87,11 +87,11 @@ const struct db_statement context_select_feed = {
     " FROM context.meta m",
 };
 
-#define CONVERSATION_COLUMNS                                                                                  \
-    "c.id, c.number, c.state, c.customer_id, u.display_name, c.subject, c.opened_at, c.closed_at,"            \
+#define CONVERSATION_COLUMNS                                                                                 \
+    "c.id, c.number, c.state, c.customer_id, u.display_name, c.subject, c.opened_at, c.closed_at,"           \
     " c.last_message_at, c.last_preview, c.version"
-#define CONVERSATION_CUSTOMER                                                                                 \
-    " LEFT JOIN LATERAL (SELECT r.display_name FROM context.customer r WHERE r.tenant = $1::text"             \
+#define CONVERSATION_CUSTOMER                                                                                \
+    " LEFT JOIN LATERAL (SELECT r.display_name FROM context.customer r WHERE r.tenant = $1::text"            \
     " AND r.id = c.customer_id LIMIT 1) u ON true"
 
 const struct db_statement context_select_conversations = {
@@ -102,17 +102,18 @@ const struct db_statement context_select_conversations = {
     " WHERE r.tenant = $1::text AND r.id = e.id LIMIT 1) c" CONVERSATION_CUSTOMER " ORDER BY e.n",
 };
 
-#define THREAD_COLUMNS                                                                                        \
-    "t.id, t.conversation_id, t.account_id, t.channel, t.thread_key, t.is_public, t.title, t.url,"            \
-    " t.last_sequence, t.last_inbound_at, i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id,"     \
+#define THREAD_COLUMNS                                                                                       \
+    "t.id, t.conversation_id, t.account_id, t.channel, t.thread_key, t.is_public, t.title, t.url,"           \
+    " t.last_sequence, t.last_inbound_at, i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id,"    \
     " i.is_verified, i.created_at"
-#define THREAD_IDENTITY                                                                                       \
+#define THREAD_IDENTITY                                                                                        \
     " CROSS JOIN LATERAL (SELECT * FROM context.identity r WHERE r.tenant = $1::text AND r.id = t.identity_id" \
     " LIMIT 1) i"
 
 const struct db_statement context_select_threads = {
     "context_threads",
-    "SELECT " THREAD_COLUMNS " FROM unnest($2::uuid[]) e (id) CROSS JOIN LATERAL (SELECT * FROM context.thread r"
+    "SELECT " THREAD_COLUMNS
+    " FROM unnest($2::uuid[]) e (id) CROSS JOIN LATERAL (SELECT * FROM context.thread r"
     " WHERE r.tenant = $1::text AND r.conversation_id = e.id ORDER BY r.id LIMIT 1000) t" THREAD_IDENTITY
     " ORDER BY t.id",
 };
@@ -123,9 +124,9 @@ const struct db_statement context_select_thread = {
     " WHERE t.tenant = $1::text AND t.id = $2::uuid",
 };
 
-#define OPENED_THREAD                                                                                         \
-    "(SELECT r.* FROM context.thread r WHERE r.tenant = $1::text AND r.account_id = $2::text"                 \
-    " AND r.thread_key = '' AND r.is_current AND r.identity_id = (SELECT i.id FROM context.identity i"        \
+#define OPENED_THREAD                                                                                        \
+    "(SELECT r.* FROM context.thread r WHERE r.tenant = $1::text AND r.account_id = $2::text"                \
+    " AND r.thread_key = '' AND r.is_current AND r.identity_id = (SELECT i.id FROM context.identity i"       \
     " WHERE i.tenant = $1::text AND i.kind = $3::int4 AND i.scope = $4::text AND i.value = $5::text))"
 
 const struct db_statement context_select_opened_thread = {
@@ -137,19 +138,19 @@ const struct db_statement context_select_opened_conversation = {
     "context_opened_conversation",
     "SELECT " CONVERSATION_COLUMNS ", 0 FROM " OPENED_THREAD " t CROSS JOIN LATERAL (SELECT *"
     " FROM context.conversation r WHERE r.tenant = $1::text AND r.id = t.conversation_id LIMIT 1) c"
-    CONVERSATION_CUSTOMER,
+    /* and whose it is */ CONVERSATION_CUSTOMER,
 };
 
-#define MESSAGE_COLUMNS                                                                                       \
-    "m.id, m.conversation_id, m.thread_id, m.sequence, m.direction, m.kind, t.channel, t.account_id,"         \
-    " m.customer_id, t.identity_id, m.content, m.provider_id, m.author_id, m.occurred_at, m.received_at,"     \
+#define MESSAGE_COLUMNS                                                                                      \
+    "m.id, m.conversation_id, m.thread_id, m.sequence, m.direction, m.kind, t.channel, t.account_id,"        \
+    " m.customer_id, t.identity_id, m.content, m.provider_id, m.author_id, m.occurred_at, m.received_at,"    \
     " m.committed_at, m.reaction, m.is_removed"
-#define MESSAGE_THREAD                                                                                        \
-    " LEFT JOIN LATERAL (SELECT r.channel, r.account_id, r.identity_id FROM context.thread r"                 \
+#define MESSAGE_THREAD                                                                                       \
+    " LEFT JOIN LATERAL (SELECT r.channel, r.account_id, r.identity_id FROM context.thread r"                \
     " WHERE r.tenant = $1::text AND r.id = m.thread_id LIMIT 1) t ON true"
-#define STORED_MESSAGE                                                                                        \
-    "(SELECT r.* FROM context.message r WHERE r.tenant = $1::text AND r.id = (SELECT k.message_id"            \
-    " FROM context.outbound_key k WHERE k.tenant = $1::text AND k.actor_id = $2::text"                        \
+#define STORED_MESSAGE                                                                                       \
+    "(SELECT r.* FROM context.message r WHERE r.tenant = $1::text AND r.id = (SELECT k.message_id"           \
+    " FROM context.outbound_key k WHERE k.tenant = $1::text AND k.actor_id = $2::text"                       \
     " AND k.idempotency_key = $3::text))"
 
 const struct db_statement context_select_stored_message = {
@@ -168,15 +169,15 @@ const struct db_statement context_select_stored_thread = {
 const struct db_statement context_select_messages = {
     "context_messages",
     "SELECT " MESSAGE_COLUMNS " FROM (SELECT * FROM context.message r WHERE r.tenant = $1::text"
-    " AND r.conversation_id = $2::uuid AND r.id < " BEFORE("$3") " ORDER BY r.id DESC LIMIT $4::int4) m"
-    MESSAGE_THREAD " ORDER BY m.id DESC",
+    " AND r.conversation_id = $2::uuid AND r.id < " BEFORE(
+        "$3") " ORDER BY r.id DESC LIMIT $4::int4) m" MESSAGE_THREAD " ORDER BY m.id DESC",
 };
 
 const struct db_statement context_select_timeline = {
     "context_timeline",
     "SELECT " MESSAGE_COLUMNS " FROM (SELECT * FROM context.message r WHERE r.tenant = $1::text"
-    " AND r.customer_id = $2::uuid AND r.id < " BEFORE("$3") " ORDER BY r.id DESC LIMIT $4::int4) m"
-    MESSAGE_THREAD " ORDER BY m.id DESC",
+    " AND r.customer_id = $2::uuid AND r.id < " BEFORE(
+        "$3") " ORDER BY r.id DESC LIMIT $4::int4) m" MESSAGE_THREAD " ORDER BY m.id DESC",
 };
 
 const struct db_statement context_count_conversation = {

@@ -6,38 +6,38 @@
 #include "io/db.h"
 
 /* ---- writing ---- */
-extern const struct db_statement context_record_batch;     /* tenant, window ms, then record_row_params() */
-extern const struct db_statement context_refuse_events;    /* tenant, ids[], accounts[], channels[], keys[],
+extern const struct db_statement context_record_batch;    /* tenant, window ms, then record_row_params() */
+extern const struct db_statement context_refuse_events;   /* tenant, ids[], accounts[], channels[], keys[],
                                                               hashes[], reasons[], events[] */
-extern const struct db_statement context_store_message;    /* tenant, id, conversation, thread, direction,
+extern const struct db_statement context_store_message;   /* tenant, id, conversation, thread, direction,
                                                               content, preview, actor, key, hash */
-extern const struct db_statement context_open_thread_for;  /* tenant, window ms, account, channel, kind, scope,
+extern const struct db_statement context_open_thread_for; /* tenant, window ms, account, channel, kind, scope,
                                                               value, name, actor, subject */
-extern const struct db_statement context_set_state;        /* tenant, conversation, state, actor, if_version */
-extern const struct db_statement context_rename_customer;  /* tenant, customer, name, if_version, actor */
-extern const struct db_statement context_set_read_mark;    /* tenant, conversation, agent, message */
-extern const struct db_statement context_make_partitions;  /* months ahead */
+extern const struct db_statement context_set_state;       /* tenant, conversation, state, actor, if_version */
+extern const struct db_statement context_rename_customer; /* tenant, customer, name, if_version, actor */
+extern const struct db_statement context_set_read_mark;   /* tenant, conversation, agent, message */
+extern const struct db_statement context_make_partitions; /* months ahead */
 
 /* ---- the feed ---- */
-extern const struct db_statement context_select_changes;   /* tenant, after, limit: CHANGE_* columns */
-extern const struct db_statement context_select_feed;      /* tenant: epoch, last sequence */
+extern const struct db_statement context_select_changes; /* tenant, after, limit: CHANGE_* columns */
+extern const struct db_statement context_select_feed;    /* tenant: epoch, last sequence */
 
 /* ---- reading: rows.h has the columns ---- */
-extern const struct db_statement context_select_conversations;     /* tenant, ids[], agent */
-extern const struct db_statement context_select_threads;           /* tenant, conversations[] */
-extern const struct db_statement context_select_thread;            /* tenant, id */
-extern const struct db_statement context_select_opened_thread;     /* tenant, account, kind, scope, value */
+extern const struct db_statement context_select_conversations;       /* tenant, ids[], agent */
+extern const struct db_statement context_select_threads;             /* tenant, conversations[] */
+extern const struct db_statement context_select_thread;              /* tenant, id */
+extern const struct db_statement context_select_opened_thread;       /* tenant, account, kind, scope, value */
 extern const struct db_statement context_select_opened_conversation; /* the same */
-extern const struct db_statement context_select_stored_message;    /* tenant, actor, idempotency key */
-extern const struct db_statement context_select_stored_thread;     /* the same */
-extern const struct db_statement context_select_messages;          /* tenant, conversation, before, limit */
-extern const struct db_statement context_select_timeline;          /* tenant, customer, before, limit */
-extern const struct db_statement context_count_conversation;       /* tenant, id: 0 or 1 */
-extern const struct db_statement context_count_customer;           /* tenant, id: 0 or 1 */
-extern const struct db_statement context_select_customers;         /* tenant, ids[] */
-extern const struct db_statement context_select_identities;        /* tenant, customers[] */
-extern const struct db_statement context_select_consents;          /* tenant, customers[] */
-extern const struct db_statement context_find_by_identity;         /* tenant, kind, scope, value */
-extern const struct db_statement context_find_by_name;             /* tenant, prefix, after, limit */
+extern const struct db_statement context_select_stored_message;      /* tenant, actor, idempotency key */
+extern const struct db_statement context_select_stored_thread;       /* the same */
+extern const struct db_statement context_select_messages;            /* tenant, conversation, before, limit */
+extern const struct db_statement context_select_timeline;            /* tenant, customer, before, limit */
+extern const struct db_statement context_count_conversation;         /* tenant, id: 0 or 1 */
+extern const struct db_statement context_count_customer;             /* tenant, id: 0 or 1 */
+extern const struct db_statement context_select_customers;           /* tenant, ids[] */
+extern const struct db_statement context_select_identities;          /* tenant, customers[] */
+extern const struct db_statement context_select_consents;            /* tenant, customers[] */
+extern const struct db_statement context_find_by_identity;           /* tenant, kind, scope, value */
+extern const struct db_statement context_find_by_name;               /* tenant, prefix, after, limit */
 
 #endif

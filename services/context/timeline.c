@@ -61,8 +61,8 @@ static void start_page(struct call *call, struct page_request page, const Guiche
     struct err err = { 0 };
     struct db_work *work;
 
-    if (!context_check_id(page.noun, page.owner_id, &err)
-        || !context_check_page(asked, &page.limit, &after_id, &err)) {
+    if (!context_check_id(page.noun, page.owner_id, &err) ||
+        !context_check_page(asked, &page.limit, &after_id, &err)) {
         context_call_fail(call, &err);
         return;
     }
@@ -70,12 +70,14 @@ static void start_page(struct call *call, struct page_request page, const Guiche
     call->data = kept;
     work = db_work_new(call->context->database.long_);
     db_work_add(work, page.messages,
-                (struct db_param[]){ tenant, owner, DB_PARAM_UUID(after_id), DB_PARAM_I32(page.limit + 1) }, 4);
+                (struct db_param[]){ tenant, owner, DB_PARAM_UUID(after_id), DB_PARAM_I32(page.limit + 1) },
+                4);
     db_work_add(work, page.count_owner, (struct db_param[]){ tenant, owner }, 2);
     db_work_run(work, on_messages, call);
 }
 
-void context_list_messages(Guichet__V1__Context_Service *service, const Guichet__V1__ListMessagesRequest *input,
+void context_list_messages(Guichet__V1__Context_Service *service,
+                           const Guichet__V1__ListMessagesRequest *input,
                            Guichet__V1__ListMessagesReply_Closure closure, void *closure_data)
 {
     struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
