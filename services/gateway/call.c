@@ -130,13 +130,32 @@ void call_problem(struct call *call, const struct problem *problem)
     call_reply_text(call, status, "application/problem+json", buf_view(&body));
 }
 
+/* What clients are told when it is not their fault: addresses and methods of the mesh are for the log. */
+static const char *public_detail(enum problem_code code)
+{
+    switch (code) {
+    case PROBLEM_INTERNAL:
+        return "a defect of ours; the log has it under this trace_id";
+    case PROBLEM_UNAVAILABLE:
+        return "a part behind the gateway is down; repeat it later";
+    case PROBLEM_DEADLINE:
+        return "no answer in time; whether it was done is unknown: repeat it with the same key";
+    case PROBLEM_TOO_MANY_REQUESTS:
+        return "too many at once, or too many attempts; repeat it later";
+    default:
+        return NULL;
+    }
+}
+
 void call_fail(struct call *call, const struct err *err)
 {
     struct problem problem = { problem_of(err->kind), err->text, NULL, err->retry_after_ms };
+    const char *detail = public_detail(problem.code);
 
-    if (problem.code == PROBLEM_INTERNAL) {
-        log_event(LOG_ERROR, "request_failed", LOG_ERR(err), LOG_TEXT("trace_id", call->trace.id));
-        problem.detail = "a defect of ours; the log has it under this trace_id";
+    if (detail != NULL) {
+        log_event(problem.code == PROBLEM_INTERNAL ? LOG_ERROR : LOG_WARN, "request_failed", LOG_ERR(err),
+                  LOG_TEXT("trace_id", call->trace.id));
+        problem.detail = detail;
     }
     call_problem(call, &problem);
 }
