@@ -15,7 +15,8 @@
  * borrowed until it returns. The request is packed before the stub returns.
  *
  * A client has a list of replica addresses, one nng socket each: a breaker and a ping
- * of its own per replica. Each call goes to one replica for at most attempt_timeout_ms;
+ * of its own per replica. Each call goes to one replica for at most attempt_timeout_ms
+ * (half of its deadline, when that is shorter and there is another replica to go to);
  * on UNAVAILABLE or DEADLINE it goes once more to another healthy replica, while the
  * call's own deadline allows (every method is idempotent; a time-out means unknown,
  * not failed). The same `lane` stays with the same replica while that is healthy.

@@ -39,6 +39,7 @@ struct call {
     void *closure_data;
     uint64_t deadline_ms;
     uint32_t attempt_timeout_ms;
+    bool has_own_attempt_timeout;
     uint32_t lane;
     uint32_t tries, tries_max;
     struct mesh_replica *replica; /* of the last attempt */
@@ -153,6 +154,18 @@ static uint32_t left_ms(const struct call *call)
     return call->deadline_ms > now ? (uint32_t)(call->deadline_ms - now) : 0;
 }
 
+/* How long the replica may take when another attempt could follow. Where there is a replica to go to, the
+ * deadline is shared with it, however short: a stopped replica must not eat all of it. */
+static uint32_t first_attempt_ms(const struct call *call, uint32_t left)
+{
+    uint32_t timeout_ms = call->attempt_timeout_ms;
+
+    if (!call->has_own_attempt_timeout && timeout_ms > left / 2 &&
+        mesh_client_has_other(call->client, call->replica))
+        timeout_ms = left / 2;
+    return timeout_ms < left ? timeout_ms : left;
+}
+
 /* false: no attempt was made, call->err says why. */
 static bool try_call(struct call *call)
 {
@@ -169,8 +182,8 @@ static bool try_call(struct call *call)
     if (call->replica == NULL)
         return false;
     call->tries++;
-    if (call->tries < call->tries_max && timeout_ms > call->attempt_timeout_ms)
-        timeout_ms = call->attempt_timeout_ms;
+    if (call->tries < call->tries_max)
+        timeout_ms = first_attempt_ms(call, left);
     call->request.timeout_ms = left;
     buf_init(&packed, client->message_max_bytes);
     pb_pack(&call->request.base, &packed);
@@ -365,6 +378,7 @@ ProtobufCService *mesh_client_call(struct mesh_client *client, const struct mesh
     call->deadline_ms = now_ms() + timeout_ms;
     call->attempt_timeout_ms =
         options->attempt_timeout_ms != 0 ? options->attempt_timeout_ms : client->attempt_timeout_ms;
+    call->has_own_attempt_timeout = options->attempt_timeout_ms != 0;
     call->lane = options->lane;
     call->tries_max = options->no_retry ? 1 : TRIES_MAX;
     call->next = client->calls;

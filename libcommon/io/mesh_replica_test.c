@@ -105,7 +105,7 @@ static void open_house(struct house *house)
     house->loop = loop_new();
     house->client =
         kit_client(house->loop, urls, 2,
-                   (struct mesh_client_options){ .attempt_timeout_ms = 250, .ping_interval_ms = 300 });
+                   (struct mesh_client_options){ .attempt_timeout_ms = 1000, .ping_interval_ms = 300 });
 }
 
 static void close_house(struct house *house)
@@ -132,12 +132,14 @@ static void wait_for_answer_of(struct house *house, const char *name)
 /* Keeps PARALLEL calls going until CALLS are done; how many failed. */
 static uint32_t make_calls(struct house *house, void (*at_half)(struct house *house))
 {
+    /* As long as one attempt may take: half of it is kept for the other replica. */
+    const struct mesh_call call = { .timeout_ms = 1000 };
     struct kit_answer answers[PARALLEL];
     uint32_t started = 0, done = 0, failed = 0;
     uint64_t until = uv_hrtime() / 1000000 + 2 * KIT_WAIT_MS;
 
     for (; started < PARALLEL; started++)
-        kit_call(house->client, &(struct mesh_call){ 0 }, "echo", "x", &answers[started]);
+        kit_call(house->client, &call, "echo", "x", &answers[started]);
     while (done < CALLS && uv_hrtime() / 1000000 < until) {
         loop_turn(house->loop, 20);
         for (size_t i = 0; i < PARALLEL; i++) {
@@ -152,7 +154,7 @@ static uint32_t make_calls(struct house *house, void (*at_half)(struct house *ho
             if (++done == CALLS / 2 && at_half != NULL)
                 at_half(house);
             if (started < CALLS) {
-                kit_call(house->client, &(struct mesh_call){ 0 }, "echo", "x", &answers[i]);
+                kit_call(house->client, &call, "echo", "x", &answers[i]);
                 started++;
             }
         }

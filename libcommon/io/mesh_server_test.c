@@ -259,7 +259,7 @@ static void the_server_answers_for_a_handler_that_is_late(void **state)
 
     (void)state;
     open_fixture(&fixture, (struct mesh_server_options){ .max_in_flight = 2 });
-    reply = send_request(&fixture, "guichet.v1.Connector/Announce", 100, "\x12\x04hold", 6);
+    reply = send_request(&fixture, "guichet.v1.Connector/Announce", 400, "\x12\x04hold", 6);
     assert_non_null(reply);
     assert_int_equal(reply->status, GUICHET__V1__STATUS__STATUS_DEADLINE);
     guichet__v1__reply__free_unpacked(reply, NULL);
@@ -269,7 +269,7 @@ static void the_server_answers_for_a_handler_that_is_late(void **state)
     assert_int_equal(mesh_stats_value(MESH_STAT_LATE_ANSWERS), 1);
     /* Handlers that never come back are bounded as well: two slots, then EXHAUSTED. */
     for (int i = 0; i < 3; i++) {
-        reply = send_request(&fixture, "guichet.v1.Connector/Announce", 50, "\x12\x04hold", 6);
+        reply = send_request(&fixture, "guichet.v1.Connector/Announce", 400, "\x12\x04hold", 6);
         assert_non_null(reply);
         assert_int_equal(reply->status, i < 2 ? GUICHET__V1__STATUS__STATUS_DEADLINE
                                               : GUICHET__V1__STATUS__STATUS_EXHAUSTED);
