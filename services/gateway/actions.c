@@ -36,7 +36,8 @@ void conversation_assign(struct call *call)
 
 void conversation_transfer(struct call *call)
 {
-    bool has_queue = call_text(call, "/queue_id")[0] != '\0', has_agent = call_text(call, "/agent_id")[0] != '\0';
+    bool has_queue = call_text(call, "/queue_id")[0] != '\0',
+         has_agent = call_text(call, "/agent_id")[0] != '\0';
 
     if (has_queue == has_agent)
         call_bad_member(call, has_queue ? "/agent_id" : "/queue_id", "give either queue_id or agent_id");
@@ -76,10 +77,10 @@ static void on_act_view(struct call *call)
         fail_precondition(call);
         return;
     }
-    if (call->route->handler == conversation_assign && !call_is_lead(call)
-        && strcmp(call_text(call, "/agent_id"), call->agent->id) != 0) {
-        call_problem(call, &(struct problem){ PROBLEM_FORBIDDEN, "only a supervisor may give it to another agent",
-                                              NULL, 0 });
+    if (call->route->handler == conversation_assign && !call_is_lead(call) &&
+        strcmp(call_text(call, "/agent_id"), call->agent->id) != 0) {
+        call_problem(call, &(struct problem){ PROBLEM_FORBIDDEN,
+                                              "only a supervisor may give it to another agent", NULL, 0 });
         return;
     }
     act(call, match == ETAG_EQUAL && work != NULL ? work->version : 0);
@@ -177,8 +178,8 @@ static void on_acted_conversation(const Guichet__V1__GetConversationsReply *repl
         return;
     }
     if (reply->n_conversations > 0)
-        call->view.conversation
-            = (Guichet__V1__Conversation *)pb_dup(&reply->conversations[0]->base, call->arena);
+        call->view.conversation =
+            (Guichet__V1__Conversation *)pb_dup(&reply->conversations[0]->base, call->arena);
     view_etag_set(call);
     call_reply(call, 200, &call->view.base);
 }

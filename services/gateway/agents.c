@@ -52,8 +52,9 @@ static void on_agent_put(const Guichet__V1__PutAgentReply *reply, void *arg)
         call_fail(call, &(struct err){ .kind = ERR_INTERNAL, .text = "routing answered no agent" });
         return;
     }
-    log_event(LOG_INFO, "agent_put", LOG_TEXT("tenant", call_tenant(call)), LOG_TEXT("agent", reply->agent->id),
-              LOG_TEXT("by", call->agent->id), LOG_NUMBER("is_new", reply->is_new));
+    log_event(LOG_INFO, "agent_put", LOG_TEXT("tenant", call_tenant(call)),
+              LOG_TEXT("agent", reply->agent->id), LOG_TEXT("by", call->agent->id),
+              LOG_NUMBER("is_new", reply->is_new));
     call_reply(call, reply->is_new ? 201 : 200, &reply->agent->base);
 }
 
@@ -68,16 +69,17 @@ void agent_put(struct call *call)
     request.password = (char *)call_text(call, "/password");
     request.role = (Guichet__V1__Role)call_word(call, "/role");
     request.capacity = call_number(call, "/capacity");
-    while (request.n_queues < COUNT_OF(queues)
-           && (queues[request.n_queues] = (char *)call_text_at(call, "/queues", request.n_queues)) != NULL)
+    while (request.n_queues < COUNT_OF(queues) &&
+           (queues[request.n_queues] = (char *)call_text_at(call, "/queues", request.n_queues)) != NULL)
         request.n_queues++;
     request.queues = queues;
     guichet__v1__routing__put_agent(
-        mesh_client_call(call->gateway->routing,
-                         &(struct mesh_call){ .tenant = request.tenant,
-                                              .traceparent = call->trace.parent,
-                                              .timeout_ms = call->gateway->config->login_timeout_ms,
-                                              .attempt_timeout_ms = call->gateway->config->login_timeout_ms }),
+        mesh_client_call(
+            call->gateway->routing,
+            &(struct mesh_call){ .tenant = request.tenant,
+                                 .traceparent = call->trace.parent,
+                                 .timeout_ms = call->gateway->config->login_timeout_ms,
+                                 .attempt_timeout_ms = call->gateway->config->login_timeout_ms }),
         &request, on_agent_put, call);
 }
 
@@ -106,7 +108,8 @@ static void on_accounts(const Guichet__V1__ListAccountsReply *reply, void *arg)
     if (reply == NULL)
         call_fail(call, mesh_err());
     else
-        call_reply_page(call, "accounts", (ProtobufCMessage *const *)reply->accounts, reply->n_accounts, NULL);
+        call_reply_page(call, "accounts", (ProtobufCMessage *const *)reply->accounts, reply->n_accounts,
+                        NULL);
 }
 
 void accounts_list(struct call *call)

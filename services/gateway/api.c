@@ -38,7 +38,8 @@ static void headers_common(struct http_exchange *exchange)
     http_exchange_set_header(exchange, "Cache-Control", "no-store");
 }
 
-void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail, struct buf *ret_body)
+void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
+                 struct buf *ret_body)
 {
     struct gateway *gateway = arg;
     struct problem problem = { problem_of_status(status), detail, NULL, 0 };
@@ -84,8 +85,8 @@ static bool is_json(const char *content_type)
 {
     struct str_view rest = str_view_of(content_type), type;
 
-    return content_type != NULL && str_next(&rest, ';', &type)
-           && str_equal_nocase(str_trim(type), STR_LITERAL("application/json"));
+    return content_type != NULL && str_next(&rest, ';', &type) &&
+           str_equal_nocase(str_trim(type), STR_LITERAL("application/json"));
 }
 
 /* "Bearer …" (RFC 6750 §2.1); NULL when it is not that. */
@@ -111,15 +112,16 @@ static void call_dispatch(struct call *call, const char *method, struct str_view
         return;
     case ROUTE_NO_METHOD:
         http_exchange_set_header(call->exchange, "Allow", buf_text(&allow));
-        call_problem(call, &(struct problem){ PROBLEM_METHOD_NOT_ALLOWED, "the path does not know this method",
-                                              NULL, 0 });
+        call_problem(call, &(struct problem){ PROBLEM_METHOD_NOT_ALLOWED,
+                                              "the path does not know this method", NULL, 0 });
         return;
     case ROUTE_FOUND:
         break;
     }
     call->id = arena_dup(call->arena, *ret_id);
     if (call->route->body != NULL && !is_json(http_exchange_header(call->exchange, "Content-Type")))
-        call_problem(call, &(struct problem){ PROBLEM_UNSUPPORTED_MEDIA_TYPE, "send application/json", NULL, 0 });
+        call_problem(call,
+                     &(struct problem){ PROBLEM_UNSUPPORTED_MEDIA_TYPE, "send application/json", NULL, 0 });
     else if (call->route->flags & ROUTE_PUBLIC)
         on_authenticated(call);
     else
@@ -162,7 +164,8 @@ static bool headers_check(struct call *call)
 
 static const char *role_detail(Guichet__V1__Role role)
 {
-    return role == GUICHET__V1__ROLE__ROLE_ADMIN ? "only an admin may do this" : "only a supervisor may do this";
+    return role == GUICHET__V1__ROLE__ROLE_ADMIN ? "only an admin may do this"
+                                                 : "only a supervisor may do this";
 }
 
 static void on_authenticated(struct call *call)

@@ -20,26 +20,26 @@ enum body_type { BODY_OBJECT, BODY_TEXT, BODY_ID, BODY_NUMBER, BODY_ENUM, BODY_T
 
 /* One member a body may have. The table ends with pointer NULL. */
 struct body_field {
-    const char *pointer;                         /* JSON Pointer: "/text", "/recipient/kind" */
+    const char *pointer; /* JSON Pointer: "/text", "/recipient/kind" */
     enum body_type type;
     bool is_required;
-    uint32_t min, max;                           /* characters, or the number itself; lists: items */
-    const ProtobufCEnumDescriptor *words;        /* BODY_ENUM */
+    uint32_t min, max;                    /* characters, or the number itself; lists: items */
+    const ProtobufCEnumDescriptor *words; /* BODY_ENUM */
 };
 
 enum route_flags {
-    ROUTE_PUBLIC = 1,                            /* no session needed */
-    ROUTE_KEYED = 2,                             /* Idempotency-Key required */
-    ROUTE_IF_MATCH = 4,                          /* If-Match required */
+    ROUTE_PUBLIC = 1,   /* no session needed */
+    ROUTE_KEYED = 2,    /* Idempotency-Key required */
+    ROUTE_IF_MATCH = 4, /* If-Match required */
 };
 
 struct route {
     const char *method;
-    const char *path;                            /* "/v1/conversations/{id}/notes" */
-    Guichet__V1__Role role;                      /* the least that is needed */
+    const char *path;       /* "/v1/conversations/{id}/notes" */
+    Guichet__V1__Role role; /* the least that is needed */
     unsigned flags;
-    const char *params;                          /* names of query parameters, blank between; NULL: not looked at */
-    const struct body_field *body;               /* NULL: no body is read */
+    const char *params;            /* names of query parameters, blank between; NULL: not looked at */
+    const struct body_field *body; /* NULL: no body is read */
     call_fn *handler;
 };
 
@@ -57,19 +57,19 @@ struct call {
     struct arena *arena;
     const struct route *route;
     struct trace trace;
-    const char *id;                              /* {id} of the path; "" when none */
-    const char *token;                           /* of the session; "" on public routes */
-    const Guichet__V1__Agent *agent;             /* NULL on public routes */
-    const char *key;                             /* Idempotency-Key; "" when none */
-    struct json_object *body;                    /* NULL when none */
+    const char *id;                  /* {id} of the path; "" when none */
+    const char *token;               /* of the session; "" on public routes */
+    const Guichet__V1__Agent *agent; /* NULL on public routes */
+    const char *key;                 /* Idempotency-Key; "" when none */
+    struct json_object *body;        /* NULL when none */
     uint64_t started_ms;
     /* What a handler needs between its steps. */
-    uint32_t waiting_for;                        /* answers of calls made side by side */
-    struct err failure;                          /* the first of them that failed */
+    uint32_t waiting_for; /* answers of calls made side by side */
+    struct err failure;   /* the first of them that failed */
     call_fn *next;
     Guichet__V1__ConversationView view;
     Guichet__V1__Message **messages;
-    size_t count;                                /* of messages, or of items */
+    size_t count; /* of messages, or of items */
     Guichet__V1__WorkItem **items;
     bool has_more;
 };
@@ -77,10 +77,11 @@ struct call {
 /* Both take {gateway} as arg; the handlers of the two listeners. */
 void api_handle(void *arg, struct http_exchange *exchange);
 /* Problems of the listeners themselves, in our shape. */
-void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail, struct buf *ret_body);
+void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
+                 struct buf *ret_body);
 /* A call with trace and headers every answer has; for listeners that have no routes. */
 struct call *call_new(struct gateway *gateway, struct http_exchange *exchange);
-void call_free(struct call **call);              /* only for an exchange that was upgraded */
+void call_free(struct call **call); /* only for an exchange that was upgraded */
 
 /* Finds the session of the bearer or ticket, then goes on. On failure it answers by itself. */
 void call_authenticate(struct call *call, const char *token, bool is_fresh, call_fn *next);
@@ -90,20 +91,21 @@ ProtobufCService *call_routing(struct call *call);
 ProtobufCService *call_context(struct call *call);
 uint32_t call_left_ms(const struct call *call);
 char *call_tenant(const struct call *call);
-bool call_is_lead(const struct call *call);      /* supervisor or admin: sees the whole tenant */
+bool call_is_lead(const struct call *call); /* supervisor or admin: sees the whole tenant */
 
 /* Body members after the check; "" or 0 when left out. */
 const char *call_text(const struct call *call, const char *pointer);
 uint32_t call_number(const struct call *call, const char *pointer);
-int call_word(const struct call *call, const char *pointer);           /* value of an enum; -1 when left out */
+int call_word(const struct call *call, const char *pointer); /* value of an enum; -1 when left out */
 /* Element `index` of a list of strings; NULL past its end. */
 const char *call_text_at(const struct call *call, const char *pointer, size_t index);
 /* false: answered with a problem. */
 bool call_body_read(struct call *call);
 bool call_params_check(struct call *call);
-const char *call_param(const struct call *call, const char *name);    /* NULL when absent */
+const char *call_param(const struct call *call, const char *name); /* NULL when absent */
 /* Query words of an enum: -1 when absent; false: answered with a problem. */
-bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDescriptor *words, int *ret_value);
+bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDescriptor *words,
+                     int *ret_value);
 /* cursor and limit into a Page of the arena; false: answered. `scope` names the list and its filters. */
 bool call_page(struct call *call, const char *scope, Guichet__V1__Page **ret_page);
 
@@ -113,7 +115,7 @@ void call_reply_text(struct call *call, int status, const char *content_type, st
 void call_reply_page(struct call *call, const char *scope, ProtobufCMessage *const *items, size_t count,
                      const char *next_id /* NULL: the last page */);
 void call_problem(struct call *call, const struct problem *problem);
-void call_fail(struct call *call, const struct err *err);     /* by the error's kind */
+void call_fail(struct call *call, const struct err *err); /* by the error's kind */
 void call_bad_member(struct call *call, const char *pointer, const char *detail);
 void call_bad_param(struct call *call, const char *detail);
 

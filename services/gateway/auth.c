@@ -22,7 +22,7 @@ struct session {
     unsigned char key[SHA256_DIGEST_LENGTH];
     uint64_t checked_ms;
     int64_t expires_us;
-    struct arena *arena;               /* NULL: the slot is free */
+    struct arena *arena; /* NULL: the slot is free */
     const Guichet__V1__Agent *agent;
 };
 
@@ -30,7 +30,7 @@ struct session_check;
 
 struct sessions {
     struct loop *loop;
-    struct loop_timer *answer;         /* answers from memory come with the next turn */
+    struct loop_timer *answer; /* answers from memory come with the next turn */
     struct session_check *owed, **owed_end;
     struct mesh_client *routing;
     struct stats *stats;
@@ -49,8 +49,8 @@ struct session_check {
 
 static void on_answer(void *arg);
 
-struct sessions *sessions_new(struct loop *loop, const struct gateway_config *config, struct mesh_client *routing,
-                              struct stats *stats)
+struct sessions *sessions_new(struct loop *loop, const struct gateway_config *config,
+                              struct mesh_client *routing, struct stats *stats)
 {
     struct sessions *sessions = calloc(1, sizeof(*sessions));
 
@@ -140,8 +140,8 @@ static void session_keep(struct sessions *sessions, const unsigned char *key,
 
 static bool session_is_good(const struct sessions *sessions, const struct session *session)
 {
-    return loop_now_ms(sessions->loop) - session->checked_ms < sessions->cache_ms
-           && (session->expires_us == 0 || session->expires_us > time_now_us());
+    return loop_now_ms(sessions->loop) - session->checked_ms < sessions->cache_ms &&
+           (session->expires_us == 0 || session->expires_us > time_now_us());
 }
 
 /* Takes the whole list first: a callback may add to it. */
@@ -205,7 +205,8 @@ static void on_checked(const Guichet__V1__CheckSessionReply *reply, void *arg)
     free(check);
 }
 
-void sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done, void *arg)
+void sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done,
+                    void *arg)
 {
     Guichet__V1__CheckSessionRequest request = GUICHET__V1__CHECK_SESSION_REQUEST__INIT;
     struct session_check *check = calloc(1, sizeof(*check));
@@ -227,10 +228,11 @@ void sessions_check(struct sessions *sessions, const struct session_query *query
     }
     stats_add_label(sessions->stats, GATEWAY_SESSION_CHECKS, "routing", 1);
     request.token = (char *)query->token;
-    guichet__v1__routing__check_session(mesh_client_call(sessions->routing, &(struct mesh_call){
-                                                                                .traceparent = query->traceparent,
-                                                                                .timeout_ms = query->timeout_ms,
-                                                                            }),
+    guichet__v1__routing__check_session(mesh_client_call(sessions->routing,
+                                                         &(struct mesh_call){
+                                                             .traceparent = query->traceparent,
+                                                             .timeout_ms = query->timeout_ms,
+                                                         }),
                                         &request, on_checked, check);
 }
 

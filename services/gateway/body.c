@@ -73,8 +73,8 @@ static bool members_check(struct call *call, struct json_object *object, const c
             call_problem(call, &(struct problem){ PROBLEM_UNKNOWN_MEMBER, "unknown member", pointer, 0 });
             return false;
         }
-        if (field->type == BODY_OBJECT && json_object_is_type(value, json_type_object)
-            && !members_check(call, value, field->pointer))
+        if (field->type == BODY_OBJECT && json_object_is_type(value, json_type_object) &&
+            !members_check(call, value, field->pointer))
             return false;
     }
     return true;
@@ -126,8 +126,9 @@ static const char *value_fault(const struct body_field *field, struct json_objec
     case BODY_NUMBER:
         if (!json_object_is_type(value, json_type_int))
             return "not a whole number";
-        return json_object_get_int64(value) < field->min || json_object_get_int64(value) > field->max ? "out of range"
-                                                                                                      : NULL;
+        return json_object_get_int64(value) < field->min || json_object_get_int64(value) > field->max
+                   ? "out of range"
+                   : NULL;
     case BODY_TEXTS:
         return list_fault(field, value);
     case BODY_TEXT:

@@ -59,8 +59,8 @@ static void call_count(const struct call *call, int status)
               LOG_TEXT("route", call->route == NULL ? "" : call->route->path),
               LOG_TEXT("method", call->route == NULL ? "" : call->route->method),
               LOG_TEXT("tenant", call->agent == NULL ? "" : call->agent->tenant),
-              LOG_TEXT("agent", call->agent == NULL ? "" : call->agent->id), LOG_TEXT("trace_id", call->trace.id),
-              LOG_NUMBER("took_ms", took_ms));
+              LOG_TEXT("agent", call->agent == NULL ? "" : call->agent->id),
+              LOG_TEXT("trace_id", call->trace.id), LOG_NUMBER("took_ms", took_ms));
 }
 
 void call_reply_text(struct call *call, int status, const char *content_type, struct str_view body)

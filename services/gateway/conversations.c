@@ -19,11 +19,12 @@ static const char *list_scope(struct call *call)
     const char *state = call_param(call, "state"), *mine = call_param(call, "mine");
     const char *queue_id = call_param(call, "queue_id");
 
-    return arena_printf(call->arena, "conversations %s %s %s", state == NULL ? "" : state, mine == NULL ? "" : mine,
-                        queue_id == NULL ? "" : queue_id);
+    return arena_printf(call->arena, "conversations %s %s %s", state == NULL ? "" : state,
+                        mine == NULL ? "" : mine, queue_id == NULL ? "" : queue_id);
 }
 
-static Guichet__V1__Conversation *conversation_find(const Guichet__V1__GetConversationsReply *reply, const char *id)
+static Guichet__V1__Conversation *conversation_find(const Guichet__V1__GetConversationsReply *reply,
+                                                    const char *id)
 {
     for (size_t i = 0; i < reply->n_conversations; i++) {
         if (strcmp(reply->conversations[i]->id, id) == 0)

@@ -48,8 +48,8 @@ bool cors_preflight(const struct config_strings *allowed, struct http_exchange *
 {
     const char *origin = http_exchange_header(exchange, "Origin");
 
-    if (strcmp(http_exchange_method(exchange), "OPTIONS") != 0 || origin == NULL
-        || http_exchange_header(exchange, "Access-Control-Request-Method") == NULL)
+    if (strcmp(http_exchange_method(exchange), "OPTIONS") != 0 || origin == NULL ||
+        http_exchange_header(exchange, "Access-Control-Request-Method") == NULL)
         return false;
     if (!cors_is_allowed(allowed, origin))
         return true; /* answered without the headers: the browser refuses */

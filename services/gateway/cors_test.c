@@ -4,7 +4,10 @@
 
 #include "core/check.h"
 
-static const struct { const char *label, *pattern, *origin; bool is_allowed; } cases[] = {
+static const struct {
+    const char *label, *pattern, *origin;
+    bool is_allowed;
+} cases[] = {
     { "exact", "https://desk.example", "https://desk.example", true },
     { "another scheme", "https://desk.example", "http://desk.example", false },
     { "another port", "https://desk.example", "https://desk.example:8443", false },

@@ -24,8 +24,9 @@ static uint32_t scope_hash(const char *scope)
 
 static bool decode(const char *cursor, struct buf *ret_text, struct err *err)
 {
-    if (strlen(cursor) > CURSOR_TEXT_MAX || !base64_decode(str_view_of(cursor), ret_text) || ret_text->is_full
-        || memchr(buf_text(ret_text), '\0', ret_text->len) != NULL || !utf8_is_valid(buf_view(ret_text)))
+    if (strlen(cursor) > CURSOR_TEXT_MAX || !base64_decode(str_view_of(cursor), ret_text) ||
+        ret_text->is_full || memchr(buf_text(ret_text), '\0', ret_text->len) != NULL ||
+        !utf8_is_valid(buf_view(ret_text)))
         return err_set(err, ERR_INVALID, "this is no cursor");
     return true;
 }
@@ -38,7 +39,8 @@ void cursor_page_append(struct buf *buf, const char *scope, const char *after_id
     base64url_append(buf, text, (size_t)len < sizeof(text) ? (size_t)len : sizeof(text) - 1);
 }
 
-bool cursor_page_read(const char *cursor, const char *scope, char ret_after_id[CURSOR_ID_BYTES], struct err *err)
+bool cursor_page_read(const char *cursor, const char *scope, char ret_after_id[CURSOR_ID_BYTES],
+                      struct err *err)
 {
     SCOPED_BUF text;
     char head[16];
@@ -79,8 +81,8 @@ bool cursor_event_read(const char *cursor, struct event_cursor *ret_cursor, stru
         return err_set(err, ERR_INVALID, "this is no cursor of events");
     epoch = buf_text(&text) + 3;
     colon = strrchr(epoch, ':');
-    if (colon == NULL || colon == epoch || (size_t)(colon - epoch) >= CURSOR_EPOCH_BYTES || colon[1] < '0'
-        || colon[1] > '9' || strlen(colon + 1) > 19)
+    if (colon == NULL || colon == epoch || (size_t)(colon - epoch) >= CURSOR_EPOCH_BYTES || colon[1] < '0' ||
+        colon[1] > '9' || strlen(colon + 1) > 19)
         return err_set(err, ERR_INVALID, "this is no cursor of events");
     sequence = strtoull(colon + 1, &end, 10);
     if (*end != '\0')

@@ -36,7 +36,9 @@ static void test_event_reads_back(void **state)
 }
 
 /* The text inside, before base64url. */
-static const struct { const char *label, *inside; } nonsense[] = {
+static const struct {
+    const char *label, *inside;
+} nonsense[] = {
     { "empty", "" },
     { "another kind", "p1:00000000:x" },
     { "no sequence", "e1:epoch" },

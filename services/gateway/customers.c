@@ -37,7 +37,8 @@ static void on_found(const Guichet__V1__FindCustomersReply *reply, void *arg)
         return;
     }
     call_reply_page(call, find_scope(call), (ProtobufCMessage *const *)reply->customers, reply->n_customers,
-                    reply->has_more && reply->n_customers > 0 ? reply->customers[reply->n_customers - 1]->id : NULL);
+                    reply->has_more && reply->n_customers > 0 ? reply->customers[reply->n_customers - 1]->id
+                                                              : NULL);
 }
 
 void customers_find(struct call *call)
@@ -50,8 +51,8 @@ void customers_find(struct call *call)
 
     if (!call_param_word(call, "identity_kind", &guichet__v1__identity_kind__descriptor, &kind))
         return;
-    if ((kind > 0) != (value != NULL && *value != '\0') || (kind > 0) == (name != NULL && *name != '\0')
-        || (scope != NULL && kind <= 0)) {
+    if ((kind > 0) != (value != NULL && *value != '\0') || (kind > 0) == (name != NULL && *name != '\0') ||
+        (scope != NULL && kind <= 0)) {
         call_bad_param(call, "give identity_kind with identity_value (and identity_scope), or name");
         return;
     }
@@ -86,8 +87,8 @@ static void on_customer(const Guichet__V1__GetCustomerReply *reply, void *arg)
     char tag[ETAG_BYTES];
 
     if (reply == NULL && mesh_err()->kind == ERR_CONFLICT) {
-        call_problem(call, &(struct problem){ PROBLEM_PRECONDITION_FAILED, "the customer has changed since: read it again",
-                                              NULL, 0 });
+        call_problem(call, &(struct problem){ PROBLEM_PRECONDITION_FAILED,
+                                              "the customer has changed since: read it again", NULL, 0 });
         return;
     }
     if (reply == NULL) {
@@ -121,8 +122,8 @@ static void on_unmatched(const Guichet__V1__GetCustomerReply *reply, void *arg)
     if (reply == NULL)
         call_fail(call, mesh_err());
     else
-        call_problem(call, &(struct problem){ PROBLEM_PRECONDITION_FAILED, "the customer has changed since: read it again",
-                                              NULL, 0 });
+        call_problem(call, &(struct problem){ PROBLEM_PRECONDITION_FAILED,
+                                              "the customer has changed since: read it again", NULL, 0 });
 }
 
 void customer_update(struct call *call)
@@ -144,7 +145,8 @@ void customer_update(struct call *call)
     request.display_name = (char *)call_text(call, "/display_name");
     request.actor_id = call->agent->id;
     request.if_version = match == ETAG_ANY ? 0 : etag_customer_version(if_match);
-    if (match != ETAG_ANY && request.if_version == 0) /* no tag of ours: 412, but 404 when there is no customer */
+    if (match != ETAG_ANY &&
+        request.if_version == 0) /* no tag of ours: 412, but 404 when there is no customer */
         guichet__v1__context__get_customer(call_context(call), &get, on_unmatched, call);
     else
         guichet__v1__context__update_customer(call_context(call), &request, on_customer, call);
@@ -159,8 +161,8 @@ void timeline_list(struct call *call)
 {
     Guichet__V1__TimelineRequest request = GUICHET__V1__TIMELINE_REQUEST__INIT;
 
-    if (!id_check(call)
-        || !call_page(call, arena_printf(call->arena, "%s %s", call->route->path, call->id), &request.page))
+    if (!id_check(call) ||
+        !call_page(call, arena_printf(call->arena, "%s %s", call->route->path, call->id), &request.page))
         return;
     request.tenant = call_tenant(call);
     request.customer_id = (char *)call->id;

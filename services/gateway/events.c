@@ -21,11 +21,11 @@ struct tail {
     struct tail *next;
     char *tenant;
     enum tail_state state;
-    bool is_calling;                   /* a read is under way: the tail must outlive it */
-    bool is_kicked;                    /* something is new since that read began */
-    struct event_cursor at;            /* everything up to here was handed on */
-    struct tail_event **ring;          /* slot of an event: its sequence modulo size */
-    uint64_t ring_after;               /* the ring holds (ring_after, at.sequence] */
+    bool is_calling;          /* a read is under way: the tail must outlive it */
+    bool is_kicked;           /* something is new since that read began */
+    struct event_cursor at;   /* everything up to here was handed on */
+    struct tail_event **ring; /* slot of an event: its sequence modulo size */
+    uint64_t ring_after;      /* the ring holds (ring_after, at.sequence] */
     struct loop_timer *retry;
     struct events_socket *sockets;
 };
@@ -52,7 +52,8 @@ static char *place(char **room, const char *text)
 
 static struct tail_event *tail_event_new(const char *epoch, const Guichet__V1__Event *event)
 {
-    const char *ids[] = { event->conversation_id, event->agent_id, event->previous_agent_id, event->queue_id };
+    const char *ids[] = { event->conversation_id, event->agent_id, event->previous_agent_id,
+                          event->queue_id };
     struct tail_event *kept;
     size_t size = sizeof(*kept);
     SCOPED_BUF frame;
@@ -151,7 +152,8 @@ static struct tail *tail_new(struct events *events, const char *tenant)
     tail->retry = loop_timer_new(events->gateway->loop, on_retry, tail);
     tail->next = events->tails;
     events->tails = tail;
-    stats_set(events->gateway->stats, GATEWAY_TAILS, (double)stats_value(events->gateway->stats, GATEWAY_TAILS) + 1);
+    stats_set(events->gateway->stats, GATEWAY_TAILS,
+              (double)stats_value(events->gateway->stats, GATEWAY_TAILS) + 1);
     return tail;
 }
 
@@ -190,8 +192,9 @@ void tail_read_log(struct gateway *gateway, const char *tenant, const struct eve
     request.epoch = (char *)after->epoch;
     request.limit = gateway->config->read_events;
     guichet__v1__routing__read_events(
-        mesh_client_call(gateway->routing, &(struct mesh_call){ .tenant = tenant,
-                                                                .timeout_ms = gateway->config->request_timeout_ms }),
+        mesh_client_call(
+            gateway->routing,
+            &(struct mesh_call){ .tenant = tenant, .timeout_ms = gateway->config->request_timeout_ms }),
         &request, closure, arg);
 }
 

@@ -34,12 +34,12 @@ void events_handle(void *arg, struct http_exchange *exchange);
 
 /* An event as the ring keeps it: what filters look at, and the frame all sockets share. */
 struct tail_event {
-    Guichet__V1__Event facts;          /* only type and ids; strings point behind */
+    Guichet__V1__Event facts; /* only type and ids; strings point behind */
     struct str_view frame;
 };
 
-/* The tenant's tail, made at first use. The socket is called back by events_socket_start() once it is known where
- * the log ends, and gets every new event from then on. */
+/* The tenant's tail, made at first use. The socket is called back by events_socket_start() once it is
+ * known where the log ends, and gets every new event from then on. */
 struct tail *tail_join(struct events *events, const char *tenant, struct events_socket *socket);
 void tail_leave(struct tail *tail, struct events_socket *socket);
 void tail_kick(struct tail *tail);
@@ -50,7 +50,9 @@ bool tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *soc
 void tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
                    Guichet__V1__ReadEventsReply_Closure closure, void *arg);
 
-struct events_socket_links { struct events_socket *previous, *next; };
+struct events_socket_links {
+    struct events_socket *previous, *next;
+};
 struct events_socket_links *events_socket_links(struct events_socket *socket);
 /* The tail has begun, or begun anew in another epoch. */
 void events_socket_start(struct events_socket *socket);

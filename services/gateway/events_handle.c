@@ -37,8 +37,8 @@ static bool handshake_check(struct call *call)
 {
     const char *version = http_exchange_header(call->exchange, "Sec-WebSocket-Version");
 
-    if (!has_word(http_exchange_header(call->exchange, "Upgrade"), "websocket") || version == NULL
-        || strcmp(version, "13") != 0) {
+    if (!has_word(http_exchange_header(call->exchange, "Upgrade"), "websocket") || version == NULL ||
+        strcmp(version, "13") != 0) {
         http_exchange_set_header(call->exchange, "Upgrade", "websocket");
         http_exchange_set_header(call->exchange, "Sec-WebSocket-Version", "13");
         fail(call, PROBLEM_UPGRADE_REQUIRED, "this is a WebSocket of version 13");
@@ -92,7 +92,8 @@ void events_handle(void *arg, struct http_exchange *exchange)
     }
     if (ticket == NULL || !ticket_use(gateway->tickets, ticket, time_now_us(), &token, &err)) {
         stats_add_label(gateway->stats, GATEWAY_TICKETS, "refused", 1);
-        fail(call, PROBLEM_UNAUTHORIZED, ticket == NULL ? "a ticket is needed" : arena_strdup(call->arena, err.text));
+        fail(call, PROBLEM_UNAUTHORIZED,
+             ticket == NULL ? "a ticket is needed" : arena_strdup(call->arena, err.text));
         return;
     }
     stats_add_label(gateway->stats, GATEWAY_TICKETS, "used", 1);

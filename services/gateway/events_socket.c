@@ -29,19 +29,19 @@ struct events_socket {
     struct events_socket_links links;
     struct gateway *gateway;
     struct tail *tail;
-    struct websocket *websocket;       /* NULL before on_open and after on_close */
+    struct websocket *websocket; /* NULL before on_open and after on_close */
     enum socket_state state;
-    int end_code;                      /* asked to end before it was open */
-    uint32_t calls;                    /* under way: the socket must outlive them */
+    int end_code;   /* asked to end before it was open */
+    uint32_t calls; /* under way: the socket must outlive them */
     bool is_checking;
     char id[ID_TEXT_BYTES];
     char *token;
     struct arena *agent_arena;
     const Guichet__V1__Agent *agent;
     bool has_cursor;
-    struct event_cursor at;            /* everything up to here was sent, or was not for this agent */
+    struct event_cursor at; /* everything up to here was sent, or was not for this agent */
     struct loop_timer *check, *pace;
-    uint64_t stalled_since_ms;         /* 0: takes what it is given */
+    uint64_t stalled_since_ms; /* 0: takes what it is given */
 };
 
 static void on_open(void *arg, struct websocket *websocket);
@@ -98,15 +98,15 @@ void events_socket_open(struct gateway *gateway, struct http_exchange *exchange,
     }
     socket->check = loop_timer_new(gateway->loop, socket_check, socket);
     socket->pace = loop_timer_new(gateway->loop, socket_pace, socket);
-    if (socket->agent == NULL
-        || !websocket_accept(gateway->loop, exchange,
-                             &(struct websocket_options){ .subprotocol = EVENTS_SUBPROTOCOL,
-                                                          .queue_max_bytes = gateway->config->socket_queue_bytes,
-                                                          .ping_interval_ms = gateway->config->heartbeat_ms,
-                                                          .on_open = on_open,
-                                                          .on_text = on_text,
-                                                          .on_close = on_close,
-                                                          .arg = socket }))
+    if (socket->agent == NULL ||
+        !websocket_accept(gateway->loop, exchange,
+                          &(struct websocket_options){ .subprotocol = EVENTS_SUBPROTOCOL,
+                                                       .queue_max_bytes = gateway->config->socket_queue_bytes,
+                                                       .ping_interval_ms = gateway->config->heartbeat_ms,
+                                                       .on_open = on_open,
+                                                       .on_text = on_text,
+                                                       .on_close = on_close,
+                                                       .arg = socket }))
         socket_free(socket);
 }
 
@@ -148,7 +148,8 @@ static void on_close(void *arg, struct websocket *websocket, int code)
     snprintf(word, sizeof(word), "%d", code);
     stats_add_label(socket->gateway->stats, GATEWAY_SOCKETS_CLOSED, word, 1);
     log_event(LOG_INFO, "socket_closed", LOG_TEXT("tenant", socket->agent->tenant),
-              LOG_TEXT("agent", socket->agent->id), LOG_TEXT("session_id", socket->id), LOG_NUMBER("code", code));
+              LOG_TEXT("agent", socket->agent->id), LOG_TEXT("session_id", socket->id),
+              LOG_NUMBER("code", code));
     socket->websocket = NULL;
     socket_move(socket, SOCKET_ENDED);
     loop_timer_stop(socket->check);
@@ -255,7 +256,8 @@ void events_socket_start(struct events_socket *socket)
     buf_init(&frame, 1024);
     if (!is_same_epoch)
         socket_at_tail(socket);
-    frame_hello(&frame, socket->id, socket->at.epoch, socket->at.sequence, socket->gateway->config->heartbeat_ms);
+    frame_hello(&frame, socket->id, socket->at.epoch, socket->at.sequence,
+                socket->gateway->config->heartbeat_ms);
     socket_send_buf(socket, &frame);
     if (!socket->has_cursor)
         socket_move(socket, SOCKET_LIVE);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* events_test.c - the WebSocket through a whole gateway: who gets what, without a gap and without a repeat. */
+/* events_test.c - the WebSocket through a whole gateway: who gets what, without gap or repeat. */
 #include "io/websocket_client.h"
 
 #include "core/json.h"
 #include "events.h"
-#include "test_kit.h"
+#include "test_http.h"
 
 #define RECEIVED GUICHET__V1__EVENT_TYPE__EVENT_TYPE_MESSAGE_RECEIVED
 #define QUEUED GUICHET__V1__EVENT_TYPE__EVENT_TYPE_CONVERSATION_QUEUED
@@ -12,11 +12,11 @@
 
 struct client {
     struct websocket_client *socket;
-    uint64_t sequences[FRAMES_MAX];       /* of the events, in the order they came */
+    uint64_t sequences[FRAMES_MAX]; /* of the events, in the order they came */
     size_t events, frames, resyncs;
-    char first[512], last[1024];          /* frames */
-    char cursor[512];                     /* the newest */
-    int close_code;                       /* 0: open */
+    char first[512], last[1024]; /* frames */
+    char cursor[512];            /* the newest */
+    int close_code;              /* 0: open */
     bool is_open;
 };
 
@@ -40,7 +40,8 @@ static void on_text(void *arg, struct str_view text)
     if (json_str(frame, "cursor") != NULL)
         snprintf(client->cursor, sizeof(client->cursor), "%s", json_str(frame, "cursor"));
     if (strcmp(json_str(frame, "type"), "event") == 0)
-        client->sequences[client->events++] = strtoull(json_str(json_member(frame, "event"), "sequence"), NULL, 10);
+        client->sequences[client->events++] =
+            strtoull(json_str(json_member(frame, "event"), "sequence"), NULL, 10);
     if (strcmp(json_str(frame, "type"), "resync_required") == 0)
         client->resyncs++;
 }
@@ -72,17 +73,18 @@ static void client_start(struct client *client, const char *token, const char *c
 
     memset(client, 0, sizeof(*client));
     ticket_of(token, ticket, sizeof(ticket));
-    snprintf(target, sizeof(target), "/v1/events?ticket=%s%s%s", ticket, cursor == NULL ? "" : "&cursor=",
-             cursor == NULL ? "" : cursor);
+    snprintf(target, sizeof(target), "/v1/events?ticket=%s%s%s", ticket,
+             cursor == NULL ? "" : "&cursor=", cursor == NULL ? "" : cursor);
     snprintf(port, sizeof(port), "%u", http_server_port(kit.gateway->sockets));
-    client->socket = websocket_client_start(kit.loop, &(struct websocket_client_options){ .host = "127.0.0.1",
-                                                                                        .port = port,
-                                                                                        .target = target,
-                                                                                        .subprotocol = "guichet.v1.json",
-                                                                                        .on_open = on_open,
-                                                                                        .on_text = on_text,
-                                                                                        .on_close = on_close,
-                                                                                        .arg = client });
+    client->socket =
+        websocket_client_start(kit.loop, &(struct websocket_client_options){ .host = "127.0.0.1",
+                                                                             .port = port,
+                                                                             .target = target,
+                                                                             .subprotocol = "guichet.v1.json",
+                                                                             .on_open = on_open,
+                                                                             .on_text = on_text,
+                                                                             .on_close = on_close,
+                                                                             .arg = client });
     kit_wait(client->frames > 0 || client->close_code != 0);
     assert_non_null(strstr(client->first, "{\"type\":\"hello\",\"session_id\":\""));
 }
@@ -147,10 +149,10 @@ static void test_the_bell_is_enough(void **state)
     add(3);
     client_start(&ada, "ada", NULL);
     client_start(&sue, "sue", NULL);
-    fake_event(RECEIVED, C1, ADA, Q1);   /* 4: ada's */
-    fake_event(RECEIVED, C3, BOB, Q1);   /* 5: bob's */
-    fake_event(QUEUED, C2, "", Q1);      /* 6: waits in her queue */
-    fake_event(QUEUED, C4, "", Q2);      /* 7: elsewhere */
+    fake_event(RECEIVED, C1, ADA, Q1); /* 4: ada's */
+    fake_event(RECEIVED, C3, BOB, Q1); /* 5: bob's */
+    fake_event(QUEUED, C2, "", Q1);    /* 6: waits in her queue */
+    fake_event(QUEUED, C4, "", Q2);    /* 7: elsewhere */
     ring();
     kit_wait(sue.events == 4 && ada.events == 2);
     check_run(&sue, 4, 7);
@@ -248,7 +250,10 @@ static void test_cursor_ahead_of_the_tail(void **state)
 
 static void test_resync(void **state)
 {
-    static const struct { const char *label, *epoch; uint64_t sequence; } cursors[] = {
+    static const struct {
+        const char *label, *epoch;
+        uint64_t sequence;
+    } cursors[] = {
         { "another epoch", "epoch-0", 15 },
         { "beyond retention", "epoch-1", 3 },
         { "beyond the end", "epoch-1", 1000 },
@@ -400,7 +405,8 @@ static void test_closing_with_sockets_open(void **state)
 
 static int raw_socket(const char *token)
 {
-    const struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(http_server_port(kit.gateway->sockets)),
+    const struct sockaddr_in address = { .sin_family = AF_INET,
+                                         .sin_port = htons(http_server_port(kit.gateway->sockets)),
                                          .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
     int fd = socket(AF_INET, SOCK_STREAM, 0), small = 4096;
     char ticket[1024], request[2048];
@@ -409,7 +415,8 @@ static int raw_socket(const char *token)
     snprintf(request, sizeof(request),
              "GET /v1/events?ticket=%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
              "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-             "Sec-WebSocket-Protocol: guichet.v1.json\r\n\r\n", ticket);
+             "Sec-WebSocket-Protocol: guichet.v1.json\r\n\r\n",
+             ticket);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
     assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
     assert_int_equal(send(fd, request, strlen(request), MSG_NOSIGNAL), (ssize_t)strlen(request));
@@ -486,17 +493,22 @@ static void test_slow_client(void **state)
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define PROTOCOL "Sec-WebSocket-Protocol: chat, guichet.v1.json\r\n"
 
-static const struct { const char *label, *line, *headers; int status; } handshakes[] = {
+static const struct {
+    const char *label, *line, *headers;
+    int status;
+} handshakes[] = {
     { "no such path", "GET /v1/nothing", UPGRADE VERSION PROTOCOL, 404 },
     { "wrong method", "POST /v1/events", UPGRADE VERSION PROTOCOL, 405 },
-    { "foreign origin", "GET /v1/events?ticket=%s", UPGRADE VERSION PROTOCOL "Origin: https://evil.example\r\n", 403 },
+    { "foreign origin", "GET /v1/events?ticket=%s",
+      UPGRADE VERSION PROTOCOL "Origin: https://evil.example\r\n", 403 },
     { "no WebSocket", "GET /v1/events?ticket=%s", "", 426 },
     { "old version", "GET /v1/events?ticket=%s", UPGRADE "Sec-WebSocket-Version: 8\r\n" PROTOCOL, 426 },
     { "no subprotocol", "GET /v1/events?ticket=%s", UPGRADE VERSION, 400 },
     { "nonsense for a cursor", "GET /v1/events?ticket=%s&cursor=x", UPGRADE VERSION PROTOCOL, 400 },
     { "no ticket", "GET /v1/events", UPGRADE VERSION PROTOCOL, 401 },
     { "nonsense for a ticket", "GET /v1/events?ticket=x", UPGRADE VERSION PROTOCOL, 401 },
-    { "allowed origin", "GET /v1/events?ticket=%s", UPGRADE VERSION PROTOCOL "Origin: http://localhost:3000\r\n", 101 },
+    { "allowed origin", "GET /v1/events?ticket=%s",
+      UPGRADE VERSION PROTOCOL "Origin: http://localhost:3000\r\n", 101 },
     { "the same ticket again", "GET /v1/events?ticket=%s", UPGRADE VERSION PROTOCOL, 401 },
 };
 
@@ -506,7 +518,8 @@ static char *handshake(const char *line, const char *headers, const char *ticket
 
     buf_init(&request, 8192);
     if (strstr(line, "%s") != NULL)
-        buf_printf(&request, "%.*s%s%s", (int)(strstr(line, "%s") - line), line, ticket, strstr(line, "%s") + 2);
+        buf_printf(&request, "%.*s%s%s", (int)(strstr(line, "%s") - line), line, ticket,
+                   strstr(line, "%s") + 2);
     else
         buf_append_text(&request, line);
     buf_printf(&request, " HTTP/1.1\r\nHost: x\r\n%s%s\r\n", headers,
@@ -520,7 +533,8 @@ static void check_handshake(size_t i, const char *ticket)
 
     if (kit_status(answer) != handshakes[i].status)
         fail_msg("case '%s': wanted %d, got %s", handshakes[i].label, handshakes[i].status, answer);
-    CHECK_CASE(handshakes[i].label, handshakes[i].status == 101 || strstr(answer, "application/problem+json") != NULL);
+    CHECK_CASE(handshakes[i].label,
+               handshakes[i].status == 101 || strstr(answer, "application/problem+json") != NULL);
     free(answer);
 }
 

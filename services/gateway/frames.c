@@ -18,7 +18,8 @@ static void append_cursor(struct buf *buf, const char *epoch, uint64_t sequence)
     buf_append_char(buf, '"');
 }
 
-void frame_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence, uint32_t heartbeat_ms)
+void frame_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence,
+                 uint32_t heartbeat_ms)
 {
     buf_printf(buf, "{\"type\":\"hello\",\"session_id\":\"%s\",", session_id);
     append_cursor(buf, epoch, sequence);

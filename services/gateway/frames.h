@@ -7,7 +7,8 @@
 #include "guichet/v1/conversation.pb-c.h"
 #include "guichet/v1/event.pb-c.h"
 
-void frame_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence, uint32_t heartbeat_ms);
+void frame_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence,
+                 uint32_t heartbeat_ms);
 void frame_event(struct buf *buf, const char *epoch, const Guichet__V1__Event *event);
 void frame_resync(struct buf *buf, const char *epoch, uint64_t sequence);
 void frame_pong(struct buf *buf, const char *epoch, uint64_t sequence);

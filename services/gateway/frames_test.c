@@ -53,7 +53,12 @@ static void test_filter(void **state)
     }
 }
 
-static const struct { const char *label; Guichet__V1__WorkState state; const char *agent, *queue; bool is_visible; } items[] = {
+static const struct {
+    const char *label;
+    Guichet__V1__WorkState state;
+    const char *agent, *queue;
+    bool is_visible;
+} items[] = {
     { "mine", GUICHET__V1__WORK_STATE__WORK_STATE_ASSIGNED, "me", "q9", true },
     { "a colleague's", GUICHET__V1__WORK_STATE__WORK_STATE_ASSIGNED, "you", "q1", false },
     { "waits in my queue", GUICHET__V1__WORK_STATE__WORK_STATE_WAITING, "", "q1", true },

@@ -16,7 +16,8 @@
 #define ANSWER_MARGIN_MS 2000
 
 static bool client_new(struct gateway *gateway, const ProtobufCServiceDescriptor *peer, const char *name,
-                       const struct config_strings *addresses, struct mesh_client **ret_client, struct err *err)
+                       const struct config_strings *addresses, struct mesh_client **ret_client,
+                       struct err *err)
 {
     const struct mesh_client_options options = {
         .name = name,
@@ -35,8 +36,8 @@ static bool client_new(struct gateway *gateway, const ProtobufCServiceDescriptor
 static bool listeners_new(struct gateway *gateway, struct err *err)
 {
     const struct gateway_config *config = gateway->config;
-    uint32_t slowest_ms
-        = config->login_timeout_ms > config->request_timeout_ms ? config->login_timeout_ms : config->request_timeout_ms;
+    uint32_t slowest_ms = config->login_timeout_ms > config->request_timeout_ms ? config->login_timeout_ms
+                                                                                : config->request_timeout_ms;
     struct http_server_options api = {
         .name = "api",
         .listen = config->listen,
@@ -62,22 +63,24 @@ static bool listeners_new(struct gateway *gateway, struct err *err)
         .arg = gateway,
     };
 
-    return (http_server_new(gateway->loop, &api, &gateway->api, err) || err_at(err, "listen"))
-           && (http_server_new(gateway->loop, &sockets, &gateway->sockets, err) || err_at(err, "listen_events"));
+    return (http_server_new(gateway->loop, &api, &gateway->api, err) || err_at(err, "listen")) &&
+           (http_server_new(gateway->loop, &sockets, &gateway->sockets, err) || err_at(err, "listen_events"));
 }
 
 static bool routing_check(void *arg, struct err *err)
 {
     const struct gateway *gateway = arg;
 
-    return mesh_client_is_healthy(gateway->routing) || err_set(err, ERR_UNAVAILABLE, "no routing replica answers");
+    return mesh_client_is_healthy(gateway->routing) ||
+           err_set(err, ERR_UNAVAILABLE, "no routing replica answers");
 }
 
 static bool context_check(void *arg, struct err *err)
 {
     const struct gateway *gateway = arg;
 
-    return mesh_client_is_healthy(gateway->context) || err_set(err, ERR_UNAVAILABLE, "no context replica answers");
+    return mesh_client_is_healthy(gateway->context) ||
+           err_set(err, ERR_UNAVAILABLE, "no context replica answers");
 }
 
 void gateway_drain(void *arg)
@@ -93,8 +96,8 @@ bool gateway_is_drained(void *arg)
 {
     const struct gateway *gateway = arg;
 
-    return http_server_open_requests(gateway->api) == 0 && http_server_open_requests(gateway->sockets) == 0
-           && events_socket_count(gateway->events) == 0;
+    return http_server_open_requests(gateway->api) == 0 && http_server_open_requests(gateway->sockets) == 0 &&
+           events_socket_count(gateway->events) == 0;
 }
 
 bool gateway_new(struct loop *loop, const struct gateway_config *config, struct gateway **ret_gateway,
@@ -108,9 +111,10 @@ bool gateway_new(struct loop *loop, const struct gateway_config *config, struct 
     gateway->config = config;
     gateway->stats = stats_new("gateway", gateway_stats, GATEWAY_STAT_COUNT);
     gateway->tickets = tickets_new(config->ticket_key);
-    if (!client_new(gateway, &guichet__v1__routing__descriptor, "routing", &config->routing, &gateway->routing, err)
-        || !client_new(gateway, &guichet__v1__context__descriptor, "context", &config->context, &gateway->context,
-                       err)) {
+    if (!client_new(gateway, &guichet__v1__routing__descriptor, "routing", &config->routing,
+                    &gateway->routing, err) ||
+        !client_new(gateway, &guichet__v1__context__descriptor, "context", &config->context,
+                    &gateway->context, err)) {
         gateway_free(&gateway);
         return false;
     }
@@ -118,8 +122,8 @@ bool gateway_new(struct loop *loop, const struct gateway_config *config, struct 
     gateway->events = events_new(gateway);
     if (!mesh_subscriber_new(gateway->loop, (const char *const *)config->routing_doorbells.items,
                              config->routing_doorbells.count, events_on_doorbell, gateway, &gateway->doorbell,
-                             err)
-        || !listeners_new(gateway, err)) {
+                             err) ||
+        !listeners_new(gateway, err)) {
         gateway_free(&gateway);
         return false;
     }

@@ -42,8 +42,8 @@ void ticket_create(struct call *call);
 void openapi_get(struct call *call);
 void event_schemas_get(struct call *call);
 
-/* view.c: both halves of the conversation {id} into call->view, then next; answers 404 by itself when there is
- * none or the agent may not see it. */
+/* view.c: both halves of the conversation {id} into call->view, then next; answers 404 by itself when there
+ * is none or the agent may not see it. */
 void view_load(struct call *call, call_fn *next);
 bool view_is_visible(const Guichet__V1__WorkItem *work, const Guichet__V1__Agent *agent);
 void view_etag_set(struct call *call);

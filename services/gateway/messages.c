@@ -67,10 +67,12 @@ void messages_reply(struct call *call, const Guichet__V1__ListMessagesReply *rep
     call->messages = arena_alloc(call->arena, (reply->n_messages + 1) * sizeof(*call->messages));
     request.message_ids = arena_alloc(call->arena, (reply->n_messages + 1) * sizeof(char *));
     for (size_t i = 0; i < reply->n_messages; i++) {
-        Guichet__V1__Message *message = (Guichet__V1__Message *)pb_dup(&reply->messages[i]->base, call->arena);
+        Guichet__V1__Message *message =
+            (Guichet__V1__Message *)pb_dup(&reply->messages[i]->base, call->arena);
 
         if (message == NULL) {
-            call_fail(call, &(struct err){ .kind = ERR_INTERNAL, .text = "a page of messages over its limit" });
+            call_fail(call,
+                      &(struct err){ .kind = ERR_INTERNAL, .text = "a page of messages over its limit" });
             return;
         }
         message_conceal(message);

@@ -43,7 +43,8 @@ bool call_params_check(struct call *call)
             return false;
         }
         if (!is_known(call->route->params, name)) {
-            call_bad_param(call, arena_printf(call->arena, "unknown parameter; known are: %s", call->route->params));
+            call_bad_param(
+                call, arena_printf(call->arena, "unknown parameter; known are: %s", call->route->params));
             return false;
         }
     }
@@ -55,7 +56,8 @@ const char *call_param(const struct call *call, const char *name)
     return http_exchange_param(call->exchange, name);
 }
 
-bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDescriptor *words, int *ret_value)
+bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDescriptor *words,
+                     int *ret_value)
 {
     const char *text = call_param(call, name);
 

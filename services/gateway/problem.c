@@ -86,7 +86,9 @@ uint32_t problem_retry_after_s(const struct problem *problem)
 {
     if (problem->code != PROBLEM_UNAVAILABLE && problem->code != PROBLEM_TOO_MANY_REQUESTS)
         return 0;
-    return problem->retry_after_ms <= 1000 ? 1 : problem->retry_after_ms / 1000 + (problem->retry_after_ms % 1000 != 0);
+    return problem->retry_after_ms <= 1000
+               ? 1
+               : problem->retry_after_ms / 1000 + (problem->retry_after_ms % 1000 != 0);
 }
 
 void problem_append(const struct problem *problem, const char *trace_id, struct buf *buf)

@@ -34,8 +34,8 @@ enum problem_code {
 
 struct problem {
     enum problem_code code;
-    const char *detail;              /* for people */
-    const char *pointer;             /* of the member that is wrong; NULL: none */
+    const char *detail;  /* for people */
+    const char *pointer; /* of the member that is wrong; NULL: none */
     uint32_t retry_after_ms;
 };
 

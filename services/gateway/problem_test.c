@@ -10,7 +10,10 @@
 #include "trace.h"
 #include "words.h"
 
-static const struct { enum err_kind kind; int status; } kinds[] = {
+static const struct {
+    enum err_kind kind;
+    int status;
+} kinds[] = {
     { ERR_INVALID, 400 },   { ERR_NOT_FOUND, 404 },   { ERR_CONFLICT, 409 }, { ERR_FORBIDDEN, 403 },
     { ERR_EXHAUSTED, 429 }, { ERR_UNAVAILABLE, 503 }, { ERR_DEADLINE, 504 }, { ERR_INTERNAL, 500 },
     { ERR_CONFIG, 500 },    { ERR_CANCELED, 503 },
@@ -20,7 +23,8 @@ static void test_kinds(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(kinds); i++)
-        CHECK_CASE(err_kind_name(kinds[i].kind), problem_status(problem_of(kinds[i].kind)) == kinds[i].status);
+        CHECK_CASE(err_kind_name(kinds[i].kind),
+                   problem_status(problem_of(kinds[i].kind)) == kinds[i].status);
 }
 
 static void test_every_problem_is_json(void **state)
@@ -37,12 +41,14 @@ static void test_every_problem_is_json(void **state)
         buf_init(&text, 4096);
         problem_append(&problem, "4bf92f3577b34da6a3ce929d0e0e4736", &text);
         CHECK_CASE(problem_word(problem.code), json_read(buf_view(&text), &value, &err));
-        CHECK_CASE(problem_word(problem.code), json_int(value, "status", &status) && status == problem_status(problem.code));
+        CHECK_CASE(problem_word(problem.code),
+                   json_int(value, "status", &status) && status == problem_status(problem.code));
         CHECK_CASE_TEXT(problem_word(problem.code), json_str(value, "detail"), "a \"quoted\" detail");
         CHECK_CASE_TEXT(problem_word(problem.code), json_str(value, "code"), problem_word(problem.code));
         errors = json_member(value, "errors");
         CHECK_CASE(problem_word(problem.code), errors != NULL);
-        CHECK_CASE_TEXT(problem_word(problem.code), json_str(json_object_array_get_idx(errors, 0), "pointer"), "/a~1b");
+        CHECK_CASE_TEXT(problem_word(problem.code), json_str(json_object_array_get_idx(errors, 0), "pointer"),
+                        "/a~1b");
     }
 }
 
@@ -50,11 +56,18 @@ static void test_retry_after(void **state)
 {
     (void)state;
     assert_int_equal(problem_retry_after_s(&(struct problem){ .code = PROBLEM_UNAVAILABLE }), 1);
-    assert_int_equal(problem_retry_after_s(&(struct problem){ .code = PROBLEM_TOO_MANY_REQUESTS, .retry_after_ms = 2001 }), 3);
-    assert_int_equal(problem_retry_after_s(&(struct problem){ .code = PROBLEM_NOT_FOUND, .retry_after_ms = 5000 }), 0);
+    assert_int_equal(
+        problem_retry_after_s(&(struct problem){ .code = PROBLEM_TOO_MANY_REQUESTS, .retry_after_ms = 2001 }),
+        3);
+    assert_int_equal(
+        problem_retry_after_s(&(struct problem){ .code = PROBLEM_NOT_FOUND, .retry_after_ms = 5000 }), 0);
 }
 
-static const struct { const char *label, *text; bool ok; int value; } words[] = {
+static const struct {
+    const char *label, *text;
+    bool ok;
+    int value;
+} words[] = {
     { "a word", "away", true, GUICHET__V1__PRESENCE__PRESENCE_AWAY },
     { "the zero one", "offline", true, GUICHET__V1__PRESENCE__PRESENCE_OFFLINE },
     { "capitals", "AWAY", false, 0 },
@@ -71,7 +84,8 @@ static void test_words(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         value = 7;
-        CHECK_CASE(words[i].label, word_read(&guichet__v1__presence__descriptor, words[i].text, &value) == words[i].ok);
+        CHECK_CASE(words[i].label,
+                   word_read(&guichet__v1__presence__descriptor, words[i].text, &value) == words[i].ok);
         CHECK_CASE(words[i].label, value == (words[i].ok ? words[i].value : 7));
     }
     assert_true(word_read(&guichet__v1__identity_kind__descriptor, "customer_number", &value));
@@ -79,7 +93,11 @@ static void test_words(void **state)
     assert_false(word_read(&guichet__v1__identity_kind__descriptor, "unspecified", &value));
 }
 
-static const struct { const char *label, *if_match; bool ok; enum etag_match match; } tags[] = {
+static const struct {
+    const char *label, *if_match;
+    bool ok;
+    enum etag_match match;
+} tags[] = {
     { "absent", NULL, true, ETAG_ABSENT },
     { "any", "*", true, ETAG_ANY },
     { "equal", "\"w3-c4\"", true, ETAG_EQUAL },
@@ -111,7 +129,10 @@ static void test_tags(void **state)
     assert_int_equal(etag_customer_version("\"v99999999999\""), 0);
 }
 
-static const struct { const char *label, *header; bool is_kept; } traces[] = {
+static const struct {
+    const char *label, *header;
+    bool is_kept;
+} traces[] = {
     { "valid", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", true },
     { "a later version", "01-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more", true },
     { "absent", NULL, false },
@@ -131,21 +152,19 @@ static void test_traces(void **state)
 
         trace_begin(&trace, traces[i].header);
         CHECK_CASE(traces[i].label, strlen(trace.id) == 32 && strlen(trace.parent) == 55);
-        CHECK_CASE(traces[i].label, (strcmp(trace.id, "4bf92f3577b34da6a3ce929d0e0e4736") == 0) == traces[i].is_kept);
+        CHECK_CASE(traces[i].label,
+                   (strcmp(trace.id, "4bf92f3577b34da6a3ce929d0e0e4736") == 0) == traces[i].is_kept);
         CHECK_CASE(traces[i].label, strncmp(trace.parent + 3, trace.id, 32) == 0);
-        CHECK_CASE(traces[i].label, strstr(trace.parent, "00f067aa0ba902b7") == NULL);   /* a span of our own */
+        CHECK_CASE(traces[i].label, strstr(trace.parent, "00f067aa0ba902b7") == NULL); /* a span of our own */
     }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds),
-        cmocka_unit_test(test_every_problem_is_json),
-        cmocka_unit_test(test_retry_after),
-        cmocka_unit_test(test_words),
-        cmocka_unit_test(test_tags),
-        cmocka_unit_test(test_traces),
+        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_every_problem_is_json),
+        cmocka_unit_test(test_retry_after), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_tags),        cmocka_unit_test(test_traces),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

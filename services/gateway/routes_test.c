@@ -9,7 +9,11 @@
 
 #include "core/check.h"
 
-static const struct { const char *label, *method, *path; enum route_result result; const char *id, *allow; } cases[] = {
+static const struct {
+    const char *label, *method, *path;
+    enum route_result result;
+    const char *id, *allow;
+} cases[] = {
     { "plain", "GET", "/v1/me", ROUTE_FOUND, "", "" },
     { "with an id", "GET", "/v1/conversations/abc", ROUTE_FOUND, "abc", "" },
     { "below an id", "POST", "/v1/conversations/abc/notes", ROUTE_FOUND, "abc", "" },
@@ -33,7 +37,8 @@ static void test_find(void **state)
         SCOPED_BUF allow;
 
         buf_init(&allow, 256);
-        CHECK_CASE(cases[i].label, route_find(cases[i].method, cases[i].path, &route, &id, &allow) == cases[i].result);
+        CHECK_CASE(cases[i].label,
+                   route_find(cases[i].method, cases[i].path, &route, &id, &allow) == cases[i].result);
         CHECK_CASE(cases[i].label, (route != NULL) == (cases[i].result == ROUTE_FOUND));
         CHECK_CASE(cases[i].label, str_equal(id, str_view_of(cases[i].id)));
         CHECK_CASE_TEXT(cases[i].label, buf_text(&allow), cases[i].allow);
@@ -72,8 +77,10 @@ static void check_route(const struct route *route)
     snprintf(label, sizeof(label), "%s %s", route->method, route->path);
     text = operation_text(route, label);
     CHECK_CASE(label, ((route->flags & ROUTE_PUBLIC) != 0) == (strstr(text, "security: []") != NULL));
-    CHECK_CASE(label, ((route->flags & ROUTE_KEYED) != 0) == (strstr(text, "parameters/Idempotency-Key'") != NULL));
-    CHECK_CASE(label, ((route->flags & ROUTE_IF_MATCH) != 0) == (strstr(text, "parameters/If-Match-Required'") != NULL));
+    CHECK_CASE(label,
+               ((route->flags & ROUTE_KEYED) != 0) == (strstr(text, "parameters/Idempotency-Key'") != NULL));
+    CHECK_CASE(label, ((route->flags & ROUTE_IF_MATCH) != 0) ==
+                          (strstr(text, "parameters/If-Match-Required'") != NULL));
     CHECK_CASE(label, (route->body != NULL) == (strstr(text, "requestBody:") != NULL));
     for (const struct body_field *field = route->body; field != NULL && field->pointer != NULL; field++) {
         char member[64];

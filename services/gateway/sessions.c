@@ -68,8 +68,10 @@ static void on_login(const Guichet__V1__LoginReply *reply, void *arg)
         char who[LOG_HASH_BYTES];
 
         log_hash(str_view_of(call_text(call, "/login")), who);
-        log_event(LOG_WARN, "login_refused", LOG_TEXT("login_hash", who), LOG_TEXT("trace_id", call->trace.id));
-        call_problem(call, &(struct problem){ PROBLEM_UNAUTHORIZED, "wrong tenant, login or password", NULL, 0 });
+        log_event(LOG_WARN, "login_refused", LOG_TEXT("login_hash", who),
+                  LOG_TEXT("trace_id", call->trace.id));
+        call_problem(call,
+                     &(struct problem){ PROBLEM_UNAUTHORIZED, "wrong tenant, login or password", NULL, 0 });
         return;
     }
     call_fail(call, err);

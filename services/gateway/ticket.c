@@ -60,7 +60,8 @@ static EVP_CIPHER_CTX *cipher_new(void)
     return cipher;
 }
 
-void ticket_append(const struct tickets *tickets, const char *token, int64_t expires_us, struct buf *ret_ticket)
+void ticket_append(const struct tickets *tickets, const char *token, int64_t expires_us,
+                   struct buf *ret_ticket)
 {
     unsigned char plain[TICKET_BYTES_MAX], sealed[NONCE_BYTES + TICKET_BYTES_MAX + TAG_BYTES];
     size_t token_len = strlen(token), plain_len = EXPIRY_BYTES + token_len;
@@ -73,11 +74,11 @@ void ticket_append(const struct tickets *tickets, const char *token, int64_t exp
         plain[i] = (unsigned char)((uint64_t)expires_us >> (56 - 8 * i));
     memcpy(plain + EXPIRY_BYTES, token, token_len);
     random_bytes(sealed, NONCE_BYTES);
-    if (EVP_EncryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, tickets->key, sealed) != 1
-        || EVP_EncryptUpdate(cipher, NULL, &len, purpose, sizeof(purpose)) != 1
-        || EVP_EncryptUpdate(cipher, sealed + NONCE_BYTES, &len, plain, (int)plain_len) != 1
-        || EVP_EncryptFinal_ex(cipher, sealed + NONCE_BYTES + plain_len, &len) != 1
-        || EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, sealed + NONCE_BYTES + plain_len) != 1)
+    if (EVP_EncryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, tickets->key, sealed) != 1 ||
+        EVP_EncryptUpdate(cipher, NULL, &len, purpose, sizeof(purpose)) != 1 ||
+        EVP_EncryptUpdate(cipher, sealed + NONCE_BYTES, &len, plain, (int)plain_len) != 1 ||
+        EVP_EncryptFinal_ex(cipher, sealed + NONCE_BYTES + plain_len, &len) != 1 ||
+        EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, sealed + NONCE_BYTES + plain_len) != 1)
         abort();
     EVP_CIPHER_CTX_free(cipher);
     base64url_append(ret_ticket, sealed, NONCE_BYTES + plain_len + TAG_BYTES);
@@ -93,11 +94,11 @@ static bool open_sealed(const struct tickets *tickets, const unsigned char *seal
     bool ok;
 
     memcpy(tag, sealed + NONCE_BYTES + plain_len, TAG_BYTES);
-    ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, tickets->key, sealed) == 1
-         && EVP_DecryptUpdate(cipher, NULL, &len, purpose, sizeof(purpose)) == 1
-         && EVP_DecryptUpdate(cipher, ret_plain, &len, sealed + NONCE_BYTES, (int)plain_len) == 1
-         && EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1
-         && EVP_DecryptFinal_ex(cipher, ret_plain + plain_len, &len) == 1;
+    ok = EVP_DecryptInit_ex(cipher, EVP_aes_256_gcm(), NULL, tickets->key, sealed) == 1 &&
+         EVP_DecryptUpdate(cipher, NULL, &len, purpose, sizeof(purpose)) == 1 &&
+         EVP_DecryptUpdate(cipher, ret_plain, &len, sealed + NONCE_BYTES, (int)plain_len) == 1 &&
+         EVP_CIPHER_CTX_ctrl(cipher, EVP_CTRL_GCM_SET_TAG, TAG_BYTES, tag) == 1 &&
+         EVP_DecryptFinal_ex(cipher, ret_plain + plain_len, &len) == 1;
     EVP_CIPHER_CTX_free(cipher);
     return ok;
 }
@@ -128,7 +129,8 @@ static bool nonce_use(struct tickets *tickets, const unsigned char *nonce, int64
     return true;
 }
 
-bool ticket_use(struct tickets *tickets, const char *ticket, int64_t now_us, struct buf *ret_token, struct err *err)
+bool ticket_use(struct tickets *tickets, const char *ticket, int64_t now_us, struct buf *ret_token,
+                struct err *err)
 {
     unsigned char plain[TICKET_BYTES_MAX];
     uint64_t expires = 0;
@@ -136,8 +138,8 @@ bool ticket_use(struct tickets *tickets, const char *ticket, int64_t now_us, str
     SCOPED_BUF sealed;
 
     buf_init(&sealed, NONCE_BYTES + sizeof(plain) + TAG_BYTES);
-    if (!base64_decode(str_view_of(ticket), &sealed) || sealed.is_full
-        || sealed.len <= NONCE_BYTES + EXPIRY_BYTES + TAG_BYTES)
+    if (!base64_decode(str_view_of(ticket), &sealed) || sealed.is_full ||
+        sealed.len <= NONCE_BYTES + EXPIRY_BYTES + TAG_BYTES)
         return err_set(err, ERR_FORBIDDEN, "this is no ticket");
     plain_len = sealed.len - NONCE_BYTES - TAG_BYTES;
     if (!open_sealed(tickets, (const unsigned char *)sealed.data, plain_len, plain))

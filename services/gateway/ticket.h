@@ -14,7 +14,8 @@ struct tickets;
 struct tickets *tickets_new(const char *key);
 void tickets_free(struct tickets **tickets);
 /* base64url, ready for a URL. */
-void ticket_append(const struct tickets *tickets, const char *token, int64_t expires_us, struct buf *ret_ticket);
+void ticket_append(const struct tickets *tickets, const char *token, int64_t expires_us,
+                   struct buf *ret_ticket);
 /* Opens and uses up a ticket: ret_token gets the session's token. ERR_FORBIDDEN: forged, expired or used. */
 bool ticket_use(struct tickets *tickets, const char *ticket, int64_t now_us, struct buf *ret_token,
                 struct err *err) MUST_USE;

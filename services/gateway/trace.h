@@ -7,7 +7,7 @@
 #define TRACE_ID_BYTES 33
 
 struct trace {
-    char parent[TRACE_PARENT_BYTES];   /* what we pass on: the caller's trace, a span of our own */
+    char parent[TRACE_PARENT_BYTES]; /* what we pass on: the caller's trace, a span of our own */
     char id[TRACE_ID_BYTES];
 };
 

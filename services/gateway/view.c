@@ -25,7 +25,8 @@ static bool is_queue_of(const Guichet__V1__Agent *agent, const char *queue_id)
 
 bool view_is_visible(const Guichet__V1__WorkItem *work, const Guichet__V1__Agent *agent)
 {
-    if (work == NULL || agent->role >= GUICHET__V1__ROLE__ROLE_SUPERVISOR || strcmp(work->agent_id, agent->id) == 0)
+    if (work == NULL || agent->role >= GUICHET__V1__ROLE__ROLE_SUPERVISOR ||
+        strcmp(work->agent_id, agent->id) == 0)
         return true;
     return work->state != GUICHET__V1__WORK_STATE__WORK_STATE_ASSIGNED && is_queue_of(agent, work->queue_id);
 }
@@ -34,7 +35,8 @@ void view_etag_set(struct call *call)
 {
     char tag[ETAG_BYTES];
 
-    etag_conversation(call->view.work == NULL ? 0 : call->view.work->version, call->view.conversation->version, tag);
+    etag_conversation(call->view.work == NULL ? 0 : call->view.work->version,
+                      call->view.conversation->version, tag);
     http_exchange_set_header(call->exchange, "ETag", tag);
 }
 
@@ -42,8 +44,8 @@ static void view_finish(struct call *call)
 {
     if (--call->waiting_for > 0)
         return;
-    if (call->failure.kind == ERR_NONE
-        && (call->view.conversation == NULL || !view_is_visible(call->view.work, call->agent)))
+    if (call->failure.kind == ERR_NONE &&
+        (call->view.conversation == NULL || !view_is_visible(call->view.work, call->agent)))
         err_set(&call->failure, ERR_NOT_FOUND, "no such conversation");
     if (call->failure.kind != ERR_NONE)
         call_fail(call, &call->failure);
@@ -69,8 +71,8 @@ static void on_conversation(const Guichet__V1__GetConversationsReply *reply, voi
     if (reply == NULL)
         call->failure = *mesh_err();
     else if (reply->n_conversations > 0)
-        call->view.conversation
-            = (Guichet__V1__Conversation *)pb_dup(&reply->conversations[0]->base, call->arena);
+        call->view.conversation =
+            (Guichet__V1__Conversation *)pb_dup(&reply->conversations[0]->base, call->arena);
     view_finish(call);
 }
 
