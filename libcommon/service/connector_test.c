@@ -32,6 +32,7 @@ static const struct {
 static void test_hooks(void **state)
 {
     struct world world = { 0 };
+    unsigned numbers = 0;
 
     (void)state;
     world_open(&world, "");
@@ -45,8 +46,9 @@ static void test_hooks(void **state)
             fail_msg("case '%s': %d '%s'", hooks[i].label, call.status, call.body);
     }
     assert_int_equal(world.centre.key_count, 5);
-    for (size_t i = 0; i < 5; i++)
-        assert_int_equal(world.centre.boot_ns[i], i + 1);
+    for (size_t i = 0; i < 5; i++) /* each number once; lanes may overtake each other */
+        numbers |= 1u << world.centre.boot_ns[i];
+    assert_int_equal(numbers, 0x3e);
     assert_int_equal(counted(&world, CONNECTOR_EVENTS_STORED), 5);
     assert_int_equal(counted(&world, CONNECTOR_SIGNATURE_REFUSED), 2);
     assert_int_equal(counted(&world, CONNECTOR_HOOKS_MALFORMED), 2);
