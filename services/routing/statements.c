@@ -66,7 +66,8 @@ SQL(put_agent,
 SQL(set_presence, "SELECT routing.set_presence($1::text, $2::uuid, $3::integer)");
 SQL(expire_presence, "SELECT event_sequence, expired_count FROM routing.expire_presence($1::text, $2::bigint)");
 SQL(next_presence,
-    "SELECT ceil(greatest(0, extract(epoch FROM min(seen_at) - clock_timestamp()) * 1000 + $2::bigint))::bigint"
+    "SELECT CASE WHEN count(*) > 0 THEN"
+    " ceil(greatest(0, extract(epoch FROM min(seen_at) - clock_timestamp()) * 1000 + $2::bigint))::bigint END"
     " FROM routing.agent WHERE tenant = $1::text AND presence <> 0");
 SQL(get_agent, "SELECT " AGENT_COLUMNS " FROM routing.agent a WHERE a.tenant = $1::text AND a.id = $2::uuid");
 SQL(list_agents, "SELECT " AGENT_COLUMNS " FROM routing.agent a WHERE a.tenant = $1::text"

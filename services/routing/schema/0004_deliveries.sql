@@ -364,8 +364,9 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
+    -- HAVING: greatest() would make 0, which is "now", of no row at all.
     SELECT ceil(greatest(0, extract(epoch FROM min(deadline_at) - v_now)) * 1000) INTO lease_ms
-    FROM routing.delivery WHERE tenant = p_tenant AND is_holding;
+    FROM routing.delivery WHERE tenant = p_tenant AND is_holding HAVING count(*) > 0;
     SELECT ceil(extract(epoch FROM min(t.at) - v_now) * 1000) INTO ready_ms
     FROM routing.channel_account a
     CROSS JOIN LATERAL (
