@@ -31,17 +31,20 @@ static void change_state(struct routing_call *call, const struct state_change *w
         routing_actor_query(call, change->tenant, change->conversation_id, change->actor_id, on_actor);
 }
 
-/* Its agent closes, whoever is in the queue reopens, supervisors do both. */
+/* Its agent closes, whoever is in the queue reopens, supervisors do both. What is closed already may be closed by
+ * whoever may see it: nothing happens. */
 static bool may_change(struct routing_call *call, const struct routing_actor *actor)
 {
     const struct state_change *change = call->state;
     bool is_closing = change->state == GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED;
+    bool is_closed = actor->item != NULL && actor->item->state == GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED;
 
     if (actor->item == NULL)
         routing_call_refuse(call, ERR_NOT_FOUND, "no work item for conversation %s", change->conversation_id);
-    else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && is_closing && !actor->is_assigned)
+    else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && is_closing && !is_closed && !actor->is_assigned)
         routing_call_refuse(call, ERR_FORBIDDEN, "only its agent or a supervisor closes a conversation");
-    else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && !is_closing && !actor->is_in_queue)
+    else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && !is_closing && !actor->is_in_queue &&
+             !actor->is_assigned)
         routing_call_refuse(call, ERR_FORBIDDEN, "only agents of its queue reopen a conversation");
     else if (change->if_version != 0 && change->if_version != actor->item->version)
         routing_call_refuse(call, ERR_CONFLICT, "conversation %s is at version %u, not %u", change->conversation_id,

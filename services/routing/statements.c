@@ -89,8 +89,9 @@ SQL(check_session,
     " JOIN routing.agent a ON a.tenant = s.tenant AND a.id = s.agent_id");
 
 /* ---- work ---- */
+/* Theirs, and what waits or was closed in their queues; not what others have. */
 #define VISIBLE_TO(param) \
-    " AND (" param "::uuid IS NULL OR w.agent_id = " param "::uuid OR w.queue_id = ANY (ARRAY(" \
+    " AND (" param "::uuid IS NULL OR w.agent_id = " param "::uuid OR w.state <> 2 AND w.queue_id = ANY (ARRAY(" \
     "SELECT v.queue_id FROM routing.queue_agent v WHERE v.tenant = $1::text AND v.agent_id = " param "::uuid)))"
 #define POSITION_OF(column, param) \
     "(SELECT p." column " FROM routing.work_item p WHERE p.tenant = $1::text" \
