@@ -172,9 +172,9 @@ export class House {
   }
 
   // A turn of the loop past its limit ends the service (GUICHET_LOOP_ABORT). Far above what our code takes, and far
-  // below what blocks: sanitizers and a busy virtual machine, whose stolen time nobody can see, cost tens of ms.
+  // below what blocks: sanitizers and a busy virtual machine, whose stolen time nobody can see, cost tenths of it.
   service(name, index, replicas, settings) {
-    const config = { loop_turn_max_ms: '250ms', ...settings }
+    const config = { loop_turn_max_ms: '1s', ...settings }
     const id = replicas > 1 ? `${name}${index + 1}` : name
     const file = path.join(this.dir, `${id}.yaml`)
     fs.writeFileSync(file, yaml(config))
