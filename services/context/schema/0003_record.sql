@@ -8,7 +8,8 @@
 --
 -- Written against the planner, which guesses few rows for arrays, for young tables and for a tenant, and
 -- then reads all of the tenant for each event: every lookup is a LATERAL … LIMIT 1, which can only be done
--- row by row, by key; every update of an existing row is one by its key. Plans are made once.
+-- row by row, by key; every update of an existing row is one by its key or by its place. Which index serves
+-- a key is a tie for the planner while tables are small, so plans are kept only once they are not (record()).
 
 -- Inserts the identities given, in key order, each with the customer given; gives nothing for those that
 -- are there already. A new identity whose customer is new makes that customer as well.
@@ -37,7 +38,7 @@ CREATE FUNCTION context.record_senders(p_tenant text, p_what integer[], p_accoun
     p_kinds integer[], p_scopes text[], p_values text[], p_names text[], p_flags boolean[],
     p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[], p_claim_names text[])
 RETURNS void LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_is_new boolean[];
@@ -80,7 +81,7 @@ CREATE FUNCTION context.open_threads(p_tenant text, p_reopen_window_ms bigint, p
     p_identities uuid[], p_customers uuid[], p_thread_keys text[], p_thread_public boolean[], p_thread_titles text[],
     p_thread_urls text[], p_origin_keys text[], p_is_wanted boolean[],
     OUT new_conversations uuid[], OUT new_firsts integer[], OUT reopened uuid[]) LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_wanted record;

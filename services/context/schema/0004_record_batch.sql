@@ -6,7 +6,7 @@ CREATE FUNCTION context.record_people(p_tenant text, p_what integer[], p_is_new 
     p_identities uuid[], p_customers uuid[], p_occurred timestamptz[], p_names text[], p_words text[], p_flags boolean[],
     p_states integer[], p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[])
 RETURNS void LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET enable_seqscan = off
 AS $$
 DECLARE
     v_event record;
@@ -61,7 +61,7 @@ CREATE FUNCTION context.record(p_tenant text, p_reopen_window_ms bigint,
     p_delivery_ids text[], p_watermarks timestamptz[], p_reasons integer[], p_provider_codes text[], p_provider_texts text[])
 RETURNS TABLE (n integer, result integer, id uuid, conversation_id uuid, thread_id uuid, sequence integer, change_sequence bigint)
 LANGUAGE plpgsql
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off
+SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
 AS $$
 #variable_conflict use_column
 DECLARE
@@ -85,12 +85,16 @@ DECLARE
     v_reopened uuid[] := '{}';
     v_changes bigint;
     v_conversations bigint;
-    v_touched record;
     v_change_base bigint := 0;          -- where this batch's numbers begin, under the counter's lock
     v_number_base bigint := 0;
     v_count bigint;
     v_at timestamptz;
 BEGIN
+    -- A plan made for a small table may read all of it for each event, and would be kept: not before 1 MiB.
+    IF pg_relation_size('context.thread') > 1048576 THEN
+        SET LOCAL plan_cache_mode = force_generic_plan;
+    END IF;
+
     -- Who: make those who are missing, then take the customers' locks, which cover all below them.
     FOR v_pass IN 1..2 LOOP
         SELECT array_agg(i.id ORDER BY e.n), array_agg(i.customer_id ORDER BY e.n), bool_or(i.id IS NULL AND e.what < 10),
@@ -170,26 +174,31 @@ BEGIN
          AS e (is_new, id, boot_n, boot_id, raw_type, raw)
     WHERE e.is_new;
 
-    FOR v_touched IN
-        SELECT e.thread AS id, max(e.sequence) AS sequence,
-               least(max(e.occurred) FILTER (WHERE NOT e.is_echo), clock_timestamp()) AS inbound_at
-        FROM unnest(v_is_message, v_thread, v_sequence, p_occurred, p_is_echo) AS e (is_message, thread, sequence, occurred, is_echo)
-        WHERE e.is_message GROUP BY e.thread
-    LOOP
-        UPDATE context.thread t
-        SET last_sequence = v_touched.sequence, last_inbound_at = greatest(t.last_inbound_at, v_touched.inbound_at)
-        WHERE t.tenant = p_tenant AND t.id = v_touched.id;
-    END LOOP;
-    FOR v_touched IN
-        SELECT e.conversation AS id, least(e.occurred, clock_timestamp()) AS at, e.preview
-        FROM unnest(v_is_message, v_conversation, v_number, v_last, p_occurred, p_previews)
-             WITH ORDINALITY AS e (is_message, conversation, number, last, occurred, preview, n)
-        WHERE e.is_message AND e.last = e.n AND e.number IS NOT NULL
-    LOOP
-        UPDATE context.conversation c
-        SET last_message_at = greatest(c.last_message_at, v_touched.at), last_preview = v_touched.preview
-        WHERE c.tenant = p_tenant AND c.id = v_touched.id;
-    END LOOP;
+    -- Found by key, updated in place; nobody else can have moved these rows, so a miss is our own fault.
+    UPDATE context.thread t SET last_sequence = e.sequence, last_inbound_at = greatest(t.last_inbound_at, e.inbound_at)
+    FROM (SELECT r.place, d.sequence, d.inbound_at
+          FROM (SELECT u.thread, max(u.sequence) AS sequence,
+                       least(max(u.occurred) FILTER (WHERE NOT u.is_echo), clock_timestamp()) AS inbound_at
+                FROM unnest(v_is_message, v_thread, v_sequence, p_occurred, p_is_echo)
+                     AS u (is_message, thread, sequence, occurred, is_echo)
+                WHERE u.is_message GROUP BY u.thread) d
+          CROSS JOIN LATERAL (SELECT r.ctid AS place FROM context.thread r
+                              WHERE r.tenant = p_tenant AND r.id = d.thread LIMIT 1) r) e
+    WHERE t.ctid = e.place;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    IF v_count <> (SELECT count(DISTINCT e.thread) FROM unnest(v_is_message, v_thread) e (is_message, thread)
+                   WHERE e.is_message) THEN
+        RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a thread has moved under its lock';
+    END IF;
+    UPDATE context.conversation c
+    SET last_message_at = greatest(c.last_message_at, least(e.occurred, clock_timestamp())), last_preview = e.preview
+    FROM (SELECT r.place, u.occurred, u.preview
+          FROM unnest(v_is_message, v_conversation, v_number, v_last, p_occurred, p_previews)
+               WITH ORDINALITY AS u (is_message, conversation, number, last, occurred, preview, n)
+          CROSS JOIN LATERAL (SELECT r.ctid AS place FROM context.conversation r
+                              WHERE r.tenant = p_tenant AND r.id = u.conversation LIMIT 1) r
+          WHERE u.is_message AND u.last = u.n AND u.number IS NOT NULL) e
+    WHERE c.ctid = e.place;
     IF v_has_people THEN
         PERFORM context.record_people(p_tenant, p_what, v_is_new, p_ids, p_accounts, v_identity, v_customer, p_occurred,
             p_sender_names, p_words, p_flags, p_states, p_claim_kinds, p_claim_scopes, p_claim_values);
