@@ -363,6 +363,11 @@ void events_on_doorbell(void *arg, const char *tenant, uint64_t sequence)
     struct gateway *gateway = arg;
     struct tail *tail = tail_find(gateway->events, tenant);
 
+    if (tenant[0] == '\0') { /* connected anew: anything may have rung */
+        for (tail = gateway->events->tails; tail != NULL; tail = tail->next)
+            tail_kick(tail);
+        return;
+    }
     stats_add(gateway->stats, GATEWAY_DOORBELLS, 1);
     if (tail != NULL && (sequence == 0 || sequence > tail->at.sequence))
         tail_kick(tail);
