@@ -121,7 +121,8 @@ void mesh_request_fail(struct mesh_request *request, const struct err *err);
 
 struct mesh_publisher;
 struct mesh_subscriber;
-/* data is a packed guichet.v1.Doorbell; from the loop. */
+/* From the loop, for each doorbell heard; and with tenant "" after each (re)connect, since what rang before is
+ * lost: whoever listens then looks at every tenant. */
 typedef void mesh_doorbell_fn(void *arg, const char *tenant, uint64_t sequence);
 
 bool mesh_publisher_new(struct loop *loop, const char *listen, struct mesh_publisher **ret_publisher,

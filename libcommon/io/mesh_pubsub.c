@@ -26,6 +26,7 @@ struct mesh_subscriber {
     struct mesh_wire_op *op;
     mesh_doorbell_fn *on_doorbell;
     void *arg;
+    uint32_t peers;
 };
 
 bool mesh_publisher_new(struct loop *loop, const char *listen, struct mesh_publisher **ret_publisher,
@@ -95,6 +96,17 @@ static void on_message(void *arg, const struct mesh_wire_result *result)
     subscriber->on_doorbell(subscriber->arg, doorbell->tenant, doorbell->sequence);
 }
 
+/* What rang while we were not connected is lost: a new connection rings for everybody. */
+static void on_peer(void *arg, uint32_t connected_peers)
+{
+    struct mesh_subscriber *subscriber = arg;
+    bool is_new = connected_peers > subscriber->peers;
+
+    subscriber->peers = connected_peers;
+    if (is_new)
+        subscriber->on_doorbell(subscriber->arg, "", 0);
+}
+
 bool mesh_subscriber_new(struct loop *loop, const char *const *addresses, size_t address_count,
                          mesh_doorbell_fn *on_doorbell, void *arg, struct mesh_subscriber **ret_subscriber,
                          struct err *err)
@@ -111,6 +123,7 @@ bool mesh_subscriber_new(struct loop *loop, const char *const *addresses, size_t
         return false;
     }
     subscriber->op = mesh_wire_op_new(subscriber->wire, on_message, subscriber);
+    mesh_wire_on_peer(subscriber->wire, on_peer, subscriber);
     for (size_t i = 0; i < address_count; i++) {
         if (!mesh_wire_dial(subscriber->wire, addresses[i], err)) {
             mesh_subscriber_free(&subscriber);

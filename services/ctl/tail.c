@@ -92,7 +92,7 @@ static void on_doorbell(void *arg, const char *tenant, uint64_t sequence)
 {
     struct tail *tail = arg;
 
-    if (strcmp(tenant, tail->tenant) == 0 && sequence > tail->sequence)
+    if (tenant[0] == '\0' || (strcmp(tenant, tail->tenant) == 0 && sequence > tail->sequence))
         tail_read(tail);
 }
 

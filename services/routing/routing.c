@@ -145,6 +145,14 @@ void routing_wake(struct routing *routing, const char *tenant)
     routing_clocks_set(routing->clocks, tenant);
 }
 
+static void kick_all(struct routing *routing)
+{
+    const struct routing_tenant_config *tenants = routing->config->tenants.items;
+
+    for (size_t i = 0; i < routing->config->tenants.count; i++)
+        routing_applier_kick(routing->applier, tenants[i].name, false);
+}
+
 /* "work demo": from a commit of any replica. NULL or empty after each reconnect: something may have been missed. */
 static void on_notify(void *arg, const char *channel, const char *payload)
 {
@@ -157,10 +165,7 @@ static void on_notify(void *arg, const char *channel, const char *payload)
     if (!routing->has_tenants || routing->is_draining)
         return;
     if (tenant == NULL) {
-        const struct routing_tenant_config *tenants = routing->config->tenants.items;
-
-        for (size_t i = 0; i < routing->config->tenants.count; i++)
-            routing_applier_kick(routing->applier, tenants[i].name, false);
+        kick_all(routing);
         routing_wake(routing, NULL);
     } else if (str_equal(word, STR_LITERAL("kick"))) {
         routing_applier_kick(routing->applier, tenant, false);
@@ -182,7 +187,11 @@ static void on_doorbell(void *arg, const char *tenant, uint64_t sequence)
     struct routing *routing = arg;
 
     (void)sequence;
-    if (routing->has_tenants)
+    if (!routing->has_tenants)
+        return;
+    if (tenant[0] == '\0') /* connected anew: anything may have rung */
+        kick_all(routing);
+    else
         routing_applier_kick(routing->applier, tenant, false);
 }
 

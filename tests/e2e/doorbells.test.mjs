@@ -11,6 +11,14 @@ async function story(house, provider, { timeoutMs }) {
   const alice = await Api.login(house, house.agent('alice', { capacity: 1 }))
   const sue = await Api.login(house, house.agent('sue', { role: 'supervisor', capacity: 1 }))
   const events = sue.events()
+  try {
+    await tell(house, provider, alice, events, timeoutMs)
+  } finally {
+    await events.close()
+  }
+}
+
+async function tell(house, provider, alice, events, timeoutMs) {
   await events.open()
   // The work comes first, then the agent: assigned the moment she comes online.
   await provider.post(`${house.url}/hooks/sms/sms-demo`, provider.inbound('+33639990001', 'un'), 'demo')
@@ -26,7 +34,6 @@ async function story(house, provider, { timeoutMs }) {
   await events.wait('its receipt came back', (event) => event.type === 'delivery_updated' && event.delivery.state === 'delivered', { timeoutMs })
   assert.equal((await alice.call('POST', `/conversations/${first.conversation_id}/close`)).status, 200)
   await events.wait('the second is assigned', (event) => event.type === 'conversation_assigned' && event.conversation_id === second.conversation_id, { timeoutMs })
-  await events.close()
 }
 
 async function inHouse(options, spawnOptions, run) {

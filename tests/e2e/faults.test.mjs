@@ -10,11 +10,10 @@ import { until } from '../kit/wait.mjs'
 
 let house, provider, agent, events
 const kills = process.env.GUICHET_TEST_FULL ? 25 : 3
-const lease = { lease_ms: '3s' }
+const lease = { delivery_lease_ms: '3s' }
 
 before(async () => {
-  house = new House({ settings: { routing: { ...lease, session_cache_ms: undefined }, sms: { provider_timeout_ms: '2s' } } })
-  delete house.options.settings.routing.session_cache_ms
+  house = new House({ settings: { routing: lease, sms: { provider_timeout_ms: '2s' } } })
   provider = await new Provider(house).start()
   await house.start()
   agent = await Api.login(house, house.agent('alice', { role: 'supervisor', capacity: 1000 }))
