@@ -11,12 +11,12 @@
 #include "core/pbjson.h"
 #include "etag.h"
 
-const struct body_field assign_body[] = {
+const struct body_field actions_assign_body[] = {
     { "/agent_id", BODY_ID, true, 0, 0, NULL },
     { 0 },
 };
 
-const struct body_field transfer_body[] = {
+const struct body_field actions_transfer_body[] = {
     { "/queue_id", BODY_ID, false, 0, 0, NULL },
     { "/agent_id", BODY_ID, false, 0, 0, NULL },
     { "/reason", BODY_TEXT, false, 0, 512, NULL },
@@ -29,12 +29,12 @@ static void on_conflict_work(const Guichet__V1__GetWorkReply *reply, void *arg);
 static void on_acted_conversation(const Guichet__V1__GetConversationsReply *reply, void *arg);
 static void act(struct call *call, uint32_t if_version);
 
-void conversation_assign(struct call *call)
+void actions_assign(struct call *call)
 {
     view_load(call, on_act_view);
 }
 
-void conversation_transfer(struct call *call)
+void actions_transfer(struct call *call)
 {
     bool has_queue = call_text(call, "/queue_id")[0] != '\0',
          has_agent = call_text(call, "/agent_id")[0] != '\0';
@@ -45,12 +45,12 @@ void conversation_transfer(struct call *call)
         view_load(call, on_act_view);
 }
 
-void conversation_close(struct call *call)
+void actions_close(struct call *call)
 {
     view_load(call, on_act_view);
 }
 
-void conversation_reopen(struct call *call)
+void actions_reopen(struct call *call)
 {
     view_load(call, on_act_view);
 }
@@ -77,7 +77,7 @@ static void on_act_view(struct call *call)
         fail_precondition(call);
         return;
     }
-    if (call->route->handler == conversation_assign && !call_is_lead(call) &&
+    if (call->route->handler == actions_assign && !call_is_lead(call) &&
         strcmp(call_text(call, "/agent_id"), call->agent->id) != 0) {
         call_problem(call, &(struct problem){ PROBLEM_FORBIDDEN,
                                               "only a supervisor may give it to another agent", NULL, 0 });
@@ -121,11 +121,11 @@ static void act(struct call *call, uint32_t if_version)
     close.conversation_id = reopen.conversation_id = (char *)call->id;
     close.actor_id = reopen.actor_id = call->agent->id;
     close.if_version = reopen.if_version = if_version;
-    if (call->route->handler == conversation_assign)
+    if (call->route->handler == actions_assign)
         assign(call, if_version);
-    else if (call->route->handler == conversation_transfer)
+    else if (call->route->handler == actions_transfer)
         transfer(call, if_version);
-    else if (call->route->handler == conversation_close)
+    else if (call->route->handler == actions_close)
         guichet__v1__routing__close(call_routing(call), &close, on_acted, call);
     else
         guichet__v1__routing__reopen(call_routing(call), &reopen, on_acted, call);

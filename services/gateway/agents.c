@@ -5,7 +5,7 @@
  * answered whole, in the shape of a page, so that clients read all lists alike. */
 #include "handlers.h"
 
-const struct body_field agent_body[] = {
+const struct body_field agents_body[] = {
     { "/login", BODY_TEXT, true, 1, 128, NULL },
     { "/display_name", BODY_TEXT, false, 1, 128, NULL },
     { "/password", BODY_TEXT, false, 8, 1024, NULL },
@@ -58,7 +58,7 @@ static void on_agent_put(const Guichet__V1__PutAgentReply *reply, void *arg)
     call_reply(call, reply->is_new ? 201 : 200, &reply->agent->base);
 }
 
-void agent_put(struct call *call)
+void agents_put(struct call *call)
 {
     Guichet__V1__PutAgentRequest request = GUICHET__V1__PUT_AGENT_REQUEST__INIT;
     char *queues[100];
@@ -93,7 +93,7 @@ static void on_queues(const Guichet__V1__ListQueuesReply *reply, void *arg)
         call_reply_page(call, "queues", (ProtobufCMessage *const *)reply->queues, reply->n_queues, NULL);
 }
 
-void queues_list(struct call *call)
+void agents_queues(struct call *call)
 {
     Guichet__V1__ListQueuesRequest request = GUICHET__V1__LIST_QUEUES_REQUEST__INIT;
 
@@ -112,7 +112,7 @@ static void on_accounts(const Guichet__V1__ListAccountsReply *reply, void *arg)
                         NULL);
 }
 
-void accounts_list(struct call *call)
+void agents_accounts(struct call *call)
 {
     Guichet__V1__ListAccountsRequest request = GUICHET__V1__LIST_ACCOUNTS_REQUEST__INIT;
 

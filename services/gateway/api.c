@@ -11,7 +11,6 @@
 
 #include "cors.h"
 
-#define CALL_ARENA_BYTES (16u * 1024 * 1024)
 #define KEY_BYTES_MAX 128
 
 static void call_dispatch(struct call *call, const char *method, struct str_view *ret_id);
@@ -32,12 +31,6 @@ void api_handle(void *arg, struct http_exchange *exchange)
     call_dispatch(call, method, &id);
 }
 
-static void headers_common(struct http_exchange *exchange)
-{
-    http_exchange_set_header(exchange, "X-Content-Type-Options", "nosniff");
-    http_exchange_set_header(exchange, "Cache-Control", "no-store");
-}
-
 void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
                  struct buf *ret_body)
 {
@@ -45,39 +38,11 @@ void api_problem(void *arg, struct http_exchange *exchange, int status, const ch
     struct problem problem = { problem_of_status(status), detail, NULL, 0 };
     struct trace trace;
 
-    headers_common(exchange);
+    call_headers(exchange);
     cors_apply(&gateway->config->allowed_origins, exchange);
     trace_begin(&trace, http_exchange_header(exchange, "traceparent"));
     problem_append(&problem, trace.id, ret_body);
     log_event(LOG_INFO, "request_refused", LOG_NUMBER("status", status), LOG_TEXT("trace_id", trace.id));
-}
-
-struct call *call_new(struct gateway *gateway, struct http_exchange *exchange)
-{
-    struct arena *arena = arena_new(CALL_ARENA_BYTES);
-    struct call *call = arena_alloc(arena, sizeof(*call));
-
-    call->gateway = gateway;
-    call->exchange = exchange;
-    call->arena = arena;
-    call->id = call->token = call->key = "";
-    call->started_ms = loop_now_ms(gateway->loop);
-    guichet__v1__conversation_view__init(&call->view);
-    trace_begin(&call->trace, http_exchange_header(exchange, "traceparent"));
-    headers_common(exchange);
-    return call;
-}
-
-void call_free(struct call **call)
-{
-    struct arena *arena;
-
-    if (*call == NULL)
-        return;
-    json_put(&(*call)->body);
-    arena = (*call)->arena;
-    *call = NULL;
-    arena_free(&arena);
 }
 
 /* "application/json", with or without parameters. */
@@ -106,7 +71,7 @@ static void call_dispatch(struct call *call, const char *method, struct str_view
     SCOPED_BUF allow;
 
     buf_init(&allow, 256);
-    switch (route_find(method, path, &call->route, ret_id, &allow)) {
+    switch (routes_find(method, path, &call->route, ret_id, &allow)) {
     case ROUTE_NO_PATH:
         call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "no such path", NULL, 0 });
         return;

@@ -48,8 +48,8 @@ extern const size_t routes_count;
 
 enum route_result { ROUTE_FOUND, ROUTE_NO_PATH, ROUTE_NO_METHOD };
 /* ret_id: what stood for {id}, borrowed from path. ret_allow: methods of the path, for ROUTE_NO_METHOD. */
-enum route_result route_find(const char *method, const char *path, const struct route **ret_route,
-                             struct str_view *ret_id, struct buf *ret_allow);
+enum route_result routes_find(const char *method, const char *path, const struct route **ret_route,
+                              struct str_view *ret_id, struct buf *ret_allow);
 
 struct call {
     struct gateway *gateway;
@@ -79,6 +79,8 @@ void api_handle(void *arg, struct http_exchange *exchange);
 /* Problems of the listeners themselves, in our shape. */
 void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
                  struct buf *ret_body);
+/* What every answer carries. */
+void call_headers(struct http_exchange *exchange);
 /* A call with trace and headers every answer has; for listeners that have no routes. */
 struct call *call_new(struct gateway *gateway, struct http_exchange *exchange);
 void call_free(struct call **call); /* only for an exchange that was upgraded */

@@ -49,8 +49,8 @@ struct session_check {
 
 static void on_answer(void *arg);
 
-struct sessions *sessions_new(struct loop *loop, const struct gateway_config *config,
-                              struct mesh_client *routing, struct stats *stats)
+struct sessions *auth_sessions_new(struct loop *loop, const struct gateway_config *config,
+                                   struct mesh_client *routing, struct stats *stats)
 {
     struct sessions *sessions = calloc(1, sizeof(*sessions));
 
@@ -69,11 +69,11 @@ struct sessions *sessions_new(struct loop *loop, const struct gateway_config *co
     return sessions;
 }
 
-void sessions_free(struct sessions **sessions)
+void auth_sessions_free(struct sessions **sessions)
 {
     if (*sessions == NULL)
         return;
-    sessions_cancel(*sessions);
+    auth_sessions_cancel(*sessions);
     loop_timer_free(&(*sessions)->answer);
     for (size_t i = 0; i < (*sessions)->sets * WAYS; i++)
         arena_free(&(*sessions)->slots[i].arena);
@@ -172,7 +172,7 @@ static void on_answer(void *arg)
     }
 }
 
-void sessions_cancel(struct sessions *sessions)
+void auth_sessions_cancel(struct sessions *sessions)
 {
     struct err err = { .kind = ERR_CANCELED, .text = "closing" };
     struct session_check *next;
@@ -205,8 +205,8 @@ static void on_checked(const Guichet__V1__CheckSessionReply *reply, void *arg)
     free(check);
 }
 
-void sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done,
-                    void *arg)
+void auth_sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done,
+                         void *arg)
 {
     Guichet__V1__CheckSessionRequest request = GUICHET__V1__CHECK_SESSION_REQUEST__INIT;
     struct session_check *check = calloc(1, sizeof(*check));
@@ -236,7 +236,7 @@ void sessions_check(struct sessions *sessions, const struct session_query *query
                                         &request, on_checked, check);
 }
 
-void sessions_forget(struct sessions *sessions, const char *token)
+void auth_sessions_forget(struct sessions *sessions, const char *token)
 {
     unsigned char key[SHA256_DIGEST_LENGTH];
     struct session *session;

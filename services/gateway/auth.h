@@ -18,15 +18,15 @@ struct session_query {
  * ERR_FORBIDDEN: there is no such session. */
 typedef void session_done_fn(void *arg, const Guichet__V1__Agent *agent, const struct err *err);
 
-struct sessions *sessions_new(struct loop *loop, const struct gateway_config *config,
-                              struct mesh_client *routing, struct stats *stats);
-void sessions_free(struct sessions **sessions);
+struct sessions *auth_sessions_new(struct loop *loop, const struct gateway_config *config,
+                                   struct mesh_client *routing, struct stats *stats);
+void auth_sessions_free(struct sessions **sessions);
 /* done() comes once, from the loop, never from inside. */
-void sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done,
-                    void *arg);
+void auth_sessions_check(struct sessions *sessions, const struct session_query *query, session_done_fn *done,
+                         void *arg);
 /* Before the mesh client goes: answers from memory that are still owed end with ERR_CANCELED. */
-void sessions_cancel(struct sessions *sessions);
+void auth_sessions_cancel(struct sessions *sessions);
 /* At log-out: the next check asks routing. */
-void sessions_forget(struct sessions *sessions, const char *token);
+void auth_sessions_forget(struct sessions *sessions, const char *token);
 
 #endif

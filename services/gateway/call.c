@@ -8,7 +8,42 @@
 #include "core/pbjson.h"
 #include "cursor.h"
 
+#define CALL_ARENA_BYTES (16u * 1024 * 1024)
 #define ANSWER_BYTES_MAX (32u * 1024 * 1024)
+
+void call_headers(struct http_exchange *exchange)
+{
+    http_exchange_set_header(exchange, "X-Content-Type-Options", "nosniff");
+    http_exchange_set_header(exchange, "Cache-Control", "no-store");
+}
+
+struct call *call_new(struct gateway *gateway, struct http_exchange *exchange)
+{
+    struct arena *arena = arena_new(CALL_ARENA_BYTES);
+    struct call *call = arena_alloc(arena, sizeof(*call));
+
+    call->gateway = gateway;
+    call->exchange = exchange;
+    call->arena = arena;
+    call->id = call->token = call->key = "";
+    call->started_ms = loop_now_ms(gateway->loop);
+    guichet__v1__conversation_view__init(&call->view);
+    trace_begin(&call->trace, http_exchange_header(exchange, "traceparent"));
+    call_headers(exchange);
+    return call;
+}
+
+void call_free(struct call **call)
+{
+    struct arena *arena;
+
+    if (*call == NULL)
+        return;
+    json_put(&(*call)->body);
+    arena = (*call)->arena;
+    *call = NULL;
+    arena_free(&arena);
+}
 
 uint32_t call_left_ms(const struct call *call)
 {

@@ -9,7 +9,7 @@
 #include "core/id.h"
 #include "core/pbjson.h"
 
-const struct body_field read_body[] = {
+const struct body_field conversations_read_body[] = {
     { "/message_id", BODY_ID, true, 0, 0, NULL },
     { 0 },
 };
@@ -122,7 +122,7 @@ static void on_view(struct call *call)
     call_reply(call, 200, &call->view.base);
 }
 
-void conversation_get(struct call *call)
+void conversations_get(struct call *call)
 {
     view_load(call, on_view);
 }
@@ -148,7 +148,7 @@ static void on_view_to_mark(struct call *call)
     guichet__v1__context__mark_read(call_context(call), &request, on_marked, call);
 }
 
-void conversation_read_mark(struct call *call)
+void conversations_mark_read(struct call *call)
 {
     view_load(call, on_view_to_mark);
 }

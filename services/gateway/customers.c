@@ -10,7 +10,7 @@
 
 #define NAME_MAX_CHARACTERS 256
 
-const struct body_field customer_body[] = {
+const struct body_field customers_body[] = {
     { "/display_name", BODY_TEXT, true, 1, NAME_MAX_CHARACTERS, NULL },
     { 0 },
 };
@@ -104,7 +104,7 @@ static void on_customer(const Guichet__V1__GetCustomerReply *reply, void *arg)
     call_reply(call, 200, &reply->customer->base);
 }
 
-void customer_get(struct call *call)
+void customers_get(struct call *call)
 {
     Guichet__V1__GetCustomerRequest request = GUICHET__V1__GET_CUSTOMER_REQUEST__INIT;
 
@@ -126,7 +126,7 @@ static void on_unmatched(const Guichet__V1__GetCustomerReply *reply, void *arg)
                                               "the customer has changed since: read it again", NULL, 0 });
 }
 
-void customer_update(struct call *call)
+void customers_update(struct call *call)
 {
     Guichet__V1__UpdateCustomerRequest request = GUICHET__V1__UPDATE_CUSTOMER_REQUEST__INIT;
     Guichet__V1__GetCustomerRequest get = GUICHET__V1__GET_CUSTOMER_REQUEST__INIT;
@@ -157,7 +157,7 @@ static void on_timeline(const Guichet__V1__ListMessagesReply *reply, void *arg)
     messages_reply(arg, reply);
 }
 
-void timeline_list(struct call *call)
+void customers_timeline(struct call *call)
 {
     Guichet__V1__TimelineRequest request = GUICHET__V1__TIMELINE_REQUEST__INIT;
 

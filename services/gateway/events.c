@@ -60,7 +60,7 @@ static struct tail_event *tail_event_new(const char *epoch, const Guichet__V1__E
     char *room;
 
     buf_init(&frame, FRAME_BYTES_MAX);
-    frame_event(&frame, epoch, event);
+    frames_event(&frame, epoch, event);
     for (size_t i = 0; i < COUNT_OF(ids); i++)
         size += strlen(ids[i]) + 1;
     kept = malloc(size + frame.len);
@@ -103,7 +103,7 @@ static void ring_push(struct tail *tail, struct tail_event *event)
     tail->at.sequence = event->facts.sequence;
 }
 
-bool tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket)
+bool events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket)
 {
     if (sequence < tail->ring_after)
         return false;
@@ -118,12 +118,12 @@ bool tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *soc
 
 /* ---- the tail ---- */
 
-const char *tail_epoch(const struct tail *tail)
+const char *events_tail_epoch(const struct tail *tail)
 {
     return tail->at.epoch;
 }
 
-uint64_t tail_position(const struct tail *tail)
+uint64_t events_tail_position(const struct tail *tail)
 {
     return tail->at.sequence;
 }
@@ -182,8 +182,8 @@ static struct tail *tail_find(struct events *events, const char *tenant)
     return NULL;
 }
 
-void tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
-                   Guichet__V1__ReadEventsReply_Closure closure, void *arg)
+void events_tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
+                          Guichet__V1__ReadEventsReply_Closure closure, void *arg)
 {
     Guichet__V1__ReadEventsRequest request = GUICHET__V1__READ_EVENTS_REQUEST__INIT;
 
@@ -278,10 +278,10 @@ static void tail_read(struct tail *tail)
     tail->is_calling = true;
     tail_move(tail, tail->at.epoch[0] == '\0' ? TAIL_STARTING : TAIL_READING);
     stats_add_label(tail->events->gateway->stats, GATEWAY_EVENT_READS, "tail", 1);
-    tail_read_log(tail->events->gateway, tail->tenant, &tail->at, on_tail_read, tail);
+    events_tail_read_log(tail->events->gateway, tail->tenant, &tail->at, on_tail_read, tail);
 }
 
-void tail_kick(struct tail *tail)
+void events_tail_kick(struct tail *tail)
 {
     if (tail->state == TAIL_IDLE || tail->state == TAIL_FAILED)
         tail_read(tail);
@@ -289,7 +289,7 @@ void tail_kick(struct tail *tail)
         tail->is_kicked = true;
 }
 
-struct tail *tail_join(struct events *events, const char *tenant, struct events_socket *socket)
+struct tail *events_tail_join(struct events *events, const char *tenant, struct events_socket *socket)
 {
     struct events_socket_links *links = events_socket_links(socket);
     struct tail *tail = tail_find(events, tenant);
@@ -308,7 +308,7 @@ struct tail *tail_join(struct events *events, const char *tenant, struct events_
     return tail;
 }
 
-void tail_leave(struct tail *tail, struct events_socket *socket)
+void events_tail_leave(struct tail *tail, struct events_socket *socket)
 {
     struct events_socket_links *links = events_socket_links(socket);
     struct events *events = tail->events;
@@ -332,7 +332,7 @@ static void on_poll(void *arg)
     struct events *events = arg;
 
     for (struct tail *tail = events->tails; tail != NULL; tail = tail->next)
-        tail_kick(tail);
+        events_tail_kick(tail);
 }
 
 struct events *events_new(struct gateway *gateway)
@@ -365,12 +365,12 @@ void events_on_doorbell(void *arg, const char *tenant, uint64_t sequence)
 
     if (tenant[0] == '\0') { /* connected anew: anything may have rung */
         for (tail = gateway->events->tails; tail != NULL; tail = tail->next)
-            tail_kick(tail);
+            events_tail_kick(tail);
         return;
     }
     stats_add(gateway->stats, GATEWAY_DOORBELLS, 1);
     if (tail != NULL && (sequence == 0 || sequence > tail->at.sequence))
-        tail_kick(tail);
+        events_tail_kick(tail);
 }
 
 static void socket_restart(struct events_socket *socket)

@@ -40,15 +40,15 @@ struct tail_event {
 
 /* The tenant's tail, made at first use. The socket is called back by events_socket_start() once it is
  * known where the log ends, and gets every new event from then on. */
-struct tail *tail_join(struct events *events, const char *tenant, struct events_socket *socket);
-void tail_leave(struct tail *tail, struct events_socket *socket);
-void tail_kick(struct tail *tail);
-const char *tail_epoch(const struct tail *tail);
-uint64_t tail_position(const struct tail *tail);
+struct tail *events_tail_join(struct events *events, const char *tenant, struct events_socket *socket);
+void events_tail_leave(struct tail *tail, struct events_socket *socket);
+void events_tail_kick(struct tail *tail);
+const char *events_tail_epoch(const struct tail *tail);
+uint64_t events_tail_position(const struct tail *tail);
 /* Hands the ring's events after `sequence` to the socket. false: the ring does not reach back so far. */
-bool tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket);
-void tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
-                   Guichet__V1__ReadEventsReply_Closure closure, void *arg);
+bool events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket);
+void events_tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
+                          Guichet__V1__ReadEventsReply_Closure closure, void *arg);
 
 struct events_socket_links {
     struct events_socket *previous, *next;

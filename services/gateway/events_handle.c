@@ -11,7 +11,7 @@
 #include "core/duration.h"
 #include "cors.h"
 #include "events_socket.h"
-#include "ticket.h"
+#include "tickets.h"
 
 static void on_session(struct call *call);
 
@@ -90,7 +90,7 @@ void events_handle(void *arg, struct http_exchange *exchange)
         call_bad_param(call, arena_printf(call->arena, "cursor: %s", err.text));
         return;
     }
-    if (ticket == NULL || !ticket_use(gateway->tickets, ticket, time_now_us(), &token, &err)) {
+    if (ticket == NULL || !tickets_use(gateway->tickets, ticket, time_now_us(), &token, &err)) {
         stats_add_label(gateway->stats, GATEWAY_TICKETS, "refused", 1);
         fail(call, PROBLEM_UNAUTHORIZED,
              ticket == NULL ? "a ticket is needed" : arena_strdup(call->arena, err.text));

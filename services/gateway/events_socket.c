@@ -134,8 +134,8 @@ static void on_open(void *arg, struct websocket *websocket)
               LOG_NUMBER("is_resumed", socket->has_cursor));
     loop_timer_start(socket->check, first_check_ms(interval_ms), interval_ms);
     socket_move(socket, SOCKET_WAITING);
-    socket->tail = tail_join(socket->gateway->events, socket->agent->tenant, socket);
-    if (tail_epoch(socket->tail)[0] != '\0')
+    socket->tail = events_tail_join(socket->gateway->events, socket->agent->tenant, socket);
+    if (events_tail_epoch(socket->tail)[0] != '\0')
         events_socket_start(socket);
 }
 
@@ -155,7 +155,7 @@ static void on_close(void *arg, struct websocket *websocket, int code)
     loop_timer_stop(socket->check);
     loop_timer_stop(socket->pace);
     if (socket->tail != NULL)
-        tail_leave(socket->tail, socket);
+        events_tail_leave(socket->tail, socket);
     socket->tail = NULL;
     if (socket->calls == 0)
         socket_free(socket);
@@ -207,7 +207,7 @@ void events_socket_take(struct events_socket *socket, const struct tail_event *e
     if (socket->state != SOCKET_LIVE || event->facts.sequence <= socket->at.sequence)
         return;
     socket->at.sequence = event->facts.sequence;
-    if (!frame_is_for(&event->facts, socket->agent))
+    if (!frames_is_for(&event->facts, socket->agent))
         return;
     stats_add(socket->gateway->stats, GATEWAY_EVENTS_SENT, 1);
     socket_send(socket, event->frame);
@@ -215,8 +215,8 @@ void events_socket_take(struct events_socket *socket, const struct tail_event *e
 
 static void socket_at_tail(struct events_socket *socket)
 {
-    snprintf(socket->at.epoch, sizeof(socket->at.epoch), "%s", tail_epoch(socket->tail));
-    socket->at.sequence = tail_position(socket->tail);
+    snprintf(socket->at.epoch, sizeof(socket->at.epoch), "%s", events_tail_epoch(socket->tail));
+    socket->at.sequence = events_tail_position(socket->tail);
 }
 
 void events_socket_resync(struct events_socket *socket)
@@ -225,7 +225,7 @@ void events_socket_resync(struct events_socket *socket)
 
     buf_init(&frame, 1024);
     socket_at_tail(socket);
-    frame_resync(&frame, socket->at.epoch, socket->at.sequence);
+    frames_resync(&frame, socket->at.epoch, socket->at.sequence);
     socket_send_buf(socket, &frame);
     socket_move(socket, SOCKET_LIVE);
     stats_add(socket->gateway->stats, GATEWAY_RESYNCS, 1);
@@ -236,11 +236,11 @@ void events_socket_resync(struct events_socket *socket)
 /* is_confirmed: the log itself has said that it reaches as far as our cursor. */
 static void socket_go_on(struct events_socket *socket, bool is_confirmed)
 {
-    if (is_confirmed || socket->at.sequence <= tail_position(socket->tail)) {
+    if (is_confirmed || socket->at.sequence <= events_tail_position(socket->tail)) {
         socket_move(socket, SOCKET_LIVE);
-        if (tail_replay(socket->tail, socket->at.sequence, socket)) {
-            if (socket->at.sequence > tail_position(socket->tail))
-                tail_kick(socket->tail);
+        if (events_tail_replay(socket->tail, socket->at.sequence, socket)) {
+            if (socket->at.sequence > events_tail_position(socket->tail))
+                events_tail_kick(socket->tail);
             return;
         }
     }
@@ -250,14 +250,14 @@ static void socket_go_on(struct events_socket *socket, bool is_confirmed)
 
 void events_socket_start(struct events_socket *socket)
 {
-    bool is_same_epoch = socket->has_cursor && strcmp(socket->at.epoch, tail_epoch(socket->tail)) == 0;
+    bool is_same_epoch = socket->has_cursor && strcmp(socket->at.epoch, events_tail_epoch(socket->tail)) == 0;
     SCOPED_BUF frame;
 
     buf_init(&frame, 1024);
     if (!is_same_epoch)
         socket_at_tail(socket);
-    frame_hello(&frame, socket->id, socket->at.epoch, socket->at.sequence,
-                socket->gateway->config->heartbeat_ms);
+    frames_hello(&frame, socket->id, socket->at.epoch, socket->at.sequence,
+                 socket->gateway->config->heartbeat_ms);
     socket_send_buf(socket, &frame);
     if (!socket->has_cursor)
         socket_move(socket, SOCKET_LIVE);
@@ -275,9 +275,9 @@ static void send_read(struct events_socket *socket, const Guichet__V1__Event *ev
     if (event->sequence <= socket->at.sequence)
         return;
     socket->at.sequence = event->sequence;
-    if (!frame_is_for(event, socket->agent))
+    if (!frames_is_for(event, socket->agent))
         return;
-    frame_event(&frame, socket->at.epoch, event);
+    frames_event(&frame, socket->at.epoch, event);
     stats_add(socket->gateway->stats, GATEWAY_EVENTS_SENT, 1);
     socket_send_buf(socket, &frame);
 }
@@ -292,9 +292,9 @@ static void on_read(const Guichet__V1__ReadEventsReply *reply, void *arg)
         loop_timer_start(socket->pace, RETRY_MS, 0);
         return;
     }
-    if (strcmp(reply->epoch, tail_epoch(socket->tail)) != 0) {
+    if (strcmp(reply->epoch, events_tail_epoch(socket->tail)) != 0) {
         socket_move(socket, SOCKET_WAITING); /* the tail will find out as well, and tell all its sockets */
-        tail_kick(socket->tail);
+        events_tail_kick(socket->tail);
         return;
     }
     if (reply->is_resync_required) {
@@ -310,7 +310,7 @@ static void socket_read(struct events_socket *socket)
 {
     socket->calls++;
     stats_add_label(socket->gateway->stats, GATEWAY_EVENT_READS, "socket", 1);
-    tail_read_log(socket->gateway, socket->agent->tenant, &socket->at, on_read, socket);
+    events_tail_read_log(socket->gateway, socket->agent->tenant, &socket->at, on_read, socket);
 }
 
 /* Goes on as soon as the client has taken half of what it was given. */
@@ -359,11 +359,11 @@ static void socket_check(void *arg)
         return;
     socket->is_checking = true;
     socket->calls++;
-    sessions_check(socket->gateway->sessions,
-                   &(struct session_query){ .token = socket->token,
-                                            .timeout_ms = socket->gateway->config->request_timeout_ms,
-                                            .is_fresh = true },
-                   on_checked, socket);
+    auth_sessions_check(socket->gateway->sessions,
+                        &(struct session_query){ .token = socket->token,
+                                                 .timeout_ms = socket->gateway->config->request_timeout_ms,
+                                                 .is_fresh = true },
+                        on_checked, socket);
 }
 
 static void on_text(void *arg, struct websocket *websocket, struct str_view text)
@@ -377,13 +377,13 @@ static void on_text(void *arg, struct websocket *websocket, struct str_view text
     (void)websocket;
     buf_init(&frame, 2048);
     if (!json_read(text, &value, &err)) {
-        frame_error(&frame, err.text);
+        frames_error(&frame, err.text);
     } else {
         type = json_object_is_type(value, json_type_object) ? json_str(value, "type") : NULL;
         if (type != NULL && strcmp(type, "ping") == 0)
-            frame_pong(&frame, socket->at.epoch, socket->at.sequence);
+            frames_pong(&frame, socket->at.epoch, socket->at.sequence);
         else
-            frame_error(&frame, "the only frame a client may send is {\"type\":\"ping\"}");
+            frames_error(&frame, "the only frame a client may send is {\"type\":\"ping\"}");
     }
     socket_send_buf(socket, &frame);
 }

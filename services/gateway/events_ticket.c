@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "core/duration.h"
-#include "ticket.h"
+#include "tickets.h"
 
 /* Behind the reverse proxy the Host is the public one; without it, `events_url` must be set. */
 static void append_url(struct call *call, struct buf *body)
@@ -24,7 +24,7 @@ static void append_url(struct call *call, struct buf *body)
     json_append_string(body, buf_view(&url));
 }
 
-void ticket_create(struct call *call)
+void events_ticket_create(struct call *call)
 {
     int64_t expires_us = time_now_us() + (int64_t)call->gateway->config->ticket_ttl_ms * 1000;
     char expires_at[TIME_TEXT_BYTES];
@@ -33,7 +33,7 @@ void ticket_create(struct call *call)
     buf_init(&body, 8192);
     time_format(expires_us, expires_at);
     buf_append_text(&body, "{\"ticket\":\"");
-    ticket_append(call->gateway->tickets, call->token, expires_us, &body);
+    tickets_append(call->gateway->tickets, call->token, expires_us, &body);
     buf_printf(&body, "\",\"expires_at\":\"%s\",\"url\":", expires_at);
     append_url(call, &body);
     buf_append_char(&body, '}');

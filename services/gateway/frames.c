@@ -18,15 +18,15 @@ static void append_cursor(struct buf *buf, const char *epoch, uint64_t sequence)
     buf_append_char(buf, '"');
 }
 
-void frame_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence,
-                 uint32_t heartbeat_ms)
+void frames_hello(struct buf *buf, const char *session_id, const char *epoch, uint64_t sequence,
+                  uint32_t heartbeat_ms)
 {
     buf_printf(buf, "{\"type\":\"hello\",\"session_id\":\"%s\",", session_id);
     append_cursor(buf, epoch, sequence);
     buf_printf(buf, ",\"heartbeat_ms\":%u}", heartbeat_ms);
 }
 
-void frame_event(struct buf *buf, const char *epoch, const Guichet__V1__Event *event)
+void frames_event(struct buf *buf, const char *epoch, const Guichet__V1__Event *event)
 {
     buf_append_text(buf, "{\"type\":\"event\",");
     append_cursor(buf, epoch, event->sequence);
@@ -35,21 +35,21 @@ void frame_event(struct buf *buf, const char *epoch, const Guichet__V1__Event *e
     buf_append_char(buf, '}');
 }
 
-void frame_resync(struct buf *buf, const char *epoch, uint64_t sequence)
+void frames_resync(struct buf *buf, const char *epoch, uint64_t sequence)
 {
     buf_append_text(buf, "{\"type\":\"resync_required\",");
     append_cursor(buf, epoch, sequence);
     buf_append_char(buf, '}');
 }
 
-void frame_pong(struct buf *buf, const char *epoch, uint64_t sequence)
+void frames_pong(struct buf *buf, const char *epoch, uint64_t sequence)
 {
     buf_append_text(buf, "{\"type\":\"pong\",");
     append_cursor(buf, epoch, sequence);
     buf_append_char(buf, '}');
 }
 
-void frame_error(struct buf *buf, const char *detail)
+void frames_error(struct buf *buf, const char *detail)
 {
     buf_append_text(buf, "{\"type\":\"error\",\"code\":\"invalid_frame\",\"detail\":");
     json_append_string(buf, str_view_of(detail));
@@ -65,7 +65,7 @@ static bool is_queue_of(const Guichet__V1__Agent *agent, const char *queue_id)
     return agent->n_queue_ids == 0; /* none named: all of the tenant's */
 }
 
-bool frame_is_for(const Guichet__V1__Event *event, const Guichet__V1__Agent *agent)
+bool frames_is_for(const Guichet__V1__Event *event, const Guichet__V1__Agent *agent)
 {
     if (agent->role >= GUICHET__V1__ROLE__ROLE_SUPERVISOR)
         return true;

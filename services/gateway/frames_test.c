@@ -47,9 +47,9 @@ static void test_filter(void **state)
         event.queue_id = (char *)events[i].queue;
         agent.role = ROLE(AGENT);
         agent.n_queue_ids = COUNT_OF(queues);
-        CHECK_CASE(events[i].label, frame_is_for(&event, &agent) == events[i].is_for_agent);
+        CHECK_CASE(events[i].label, frames_is_for(&event, &agent) == events[i].is_for_agent);
         agent.role = ROLE(SUPERVISOR);
-        CHECK_CASE(events[i].label, frame_is_for(&event, &agent));
+        CHECK_CASE(events[i].label, frames_is_for(&event, &agent));
     }
 }
 
@@ -105,23 +105,23 @@ static void test_frames_are_json(void **state)
 
     (void)state;
     buf_init(&frame, 65536);
-    frame_hello(&frame, "id", "epoch", 5, 25000);
+    frames_hello(&frame, "id", "epoch", 5, 25000);
     check_frame("hello", &frame);
     buf_clear(&frame);
     event.type = TYPE(MESSAGE_RECEIVED);
     event.sequence = 6;
-    frame_event(&frame, "epoch", &event);
+    frames_event(&frame, "epoch", &event);
     check_frame("event", &frame);
     assert_non_null(strstr(buf_text(&frame), "\"type\":\"message_received\""));
     assert_non_null(strstr(buf_text(&frame), "\"sequence\":\"6\""));
     buf_clear(&frame);
-    frame_resync(&frame, "epoch", 7);
+    frames_resync(&frame, "epoch", 7);
     check_frame("resync_required", &frame);
     buf_clear(&frame);
-    frame_pong(&frame, "epoch", 7);
+    frames_pong(&frame, "epoch", 7);
     check_frame("pong", &frame);
     buf_clear(&frame);
-    frame_error(&frame, "what \"is\" this");
+    frames_error(&frame, "what \"is\" this");
     check_frame("error", &frame);
 }
 

@@ -10,7 +10,7 @@
 #include "api.h"
 #include "auth.h"
 #include "events.h"
-#include "ticket.h"
+#include "tickets.h"
 
 /* The server's own deadline comes after ours: it is the net, 504 is ours to say. */
 #define ANSWER_MARGIN_MS 2000
@@ -118,7 +118,7 @@ bool gateway_new(struct loop *loop, const struct gateway_config *config, struct 
         gateway_free(&gateway);
         return false;
     }
-    gateway->sessions = sessions_new(gateway->loop, config, gateway->routing, gateway->stats);
+    gateway->sessions = auth_sessions_new(gateway->loop, config, gateway->routing, gateway->stats);
     gateway->events = events_new(gateway);
     if (!mesh_subscriber_new(gateway->loop, (const char *const *)config->routing_doorbells.items,
                              config->routing_doorbells.count, events_on_doorbell, gateway, &gateway->doorbell,
@@ -147,13 +147,13 @@ void gateway_free(struct gateway **gateway)
     *gateway = NULL;
     mesh_subscriber_free(&closing->doorbell);
     if (closing->sessions != NULL)
-        sessions_cancel(closing->sessions);
+        auth_sessions_cancel(closing->sessions);
     mesh_client_free(&closing->routing);
     mesh_client_free(&closing->context);
     http_server_free(&closing->api);
     http_server_free(&closing->sockets);
     events_free(&closing->events);
-    sessions_free(&closing->sessions);
+    auth_sessions_free(&closing->sessions);
     tickets_free(&closing->tickets);
     stats_free(&closing->stats);
     free(closing);

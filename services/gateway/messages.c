@@ -19,7 +19,8 @@ static void media_conceal(Guichet__V1__Media *media)
     media->provider_media_id = (char *)protobuf_c_empty_string;
 }
 
-void message_conceal(Guichet__V1__Message *message)
+/* Where the provider keeps a file is not for agents. */
+static void message_conceal(Guichet__V1__Message *message)
 {
     for (size_t i = 0; message->content != NULL && i < message->content->n_parts; i++) {
         Guichet__V1__Part *part = message->content->parts[i];

@@ -85,12 +85,12 @@ static void test_words(void **state)
     for (size_t i = 0; i < COUNT_OF(words); i++) {
         value = 7;
         CHECK_CASE(words[i].label,
-                   word_read(&guichet__v1__presence__descriptor, words[i].text, &value) == words[i].ok);
+                   words_read(&guichet__v1__presence__descriptor, words[i].text, &value) == words[i].ok);
         CHECK_CASE(words[i].label, value == (words[i].ok ? words[i].value : 7));
     }
-    assert_true(word_read(&guichet__v1__identity_kind__descriptor, "customer_number", &value));
+    assert_true(words_read(&guichet__v1__identity_kind__descriptor, "customer_number", &value));
     assert_int_equal(value, GUICHET__V1__IDENTITY_KIND__IDENTITY_KIND_CUSTOMER_NUMBER);
-    assert_false(word_read(&guichet__v1__identity_kind__descriptor, "unspecified", &value));
+    assert_false(words_read(&guichet__v1__identity_kind__descriptor, "unspecified", &value));
 }
 
 static const struct {

@@ -11,18 +11,18 @@
 #define TEXT_MAX 65536
 #define ANSWER_BYTES_MAX (4u * 1024 * 1024)
 
-const struct body_field message_body[] = {
+const struct body_field replies_message_body[] = {
     { "/text", BODY_TEXT, true, 1, TEXT_MAX, NULL },
     { "/thread_id", BODY_ID, false, 0, 0, NULL },
     { 0 },
 };
 
-const struct body_field note_body[] = {
+const struct body_field replies_note_body[] = {
     { "/text", BODY_TEXT, true, 1, TEXT_MAX, NULL },
     { 0 },
 };
 
-const struct body_field start_body[] = {
+const struct body_field replies_start_body[] = {
     { "/account_id", BODY_TEXT, true, 1, 128, NULL },
     { "/recipient", BODY_OBJECT, true, 0, 0, NULL },
     { "/recipient/kind", BODY_ENUM, true, 0, 0, &guichet__v1__identity_kind__descriptor },
@@ -33,7 +33,8 @@ const struct body_field start_body[] = {
     { 0 },
 };
 
-Guichet__V1__Content *content_of_text(struct arena *arena, const char *text)
+/* Content of one plain text, in the arena. */
+static Guichet__V1__Content *content_of_text(struct arena *arena, const char *text)
 {
     Guichet__V1__Content *content = arena_alloc(arena, sizeof(*content));
     Guichet__V1__Part *part = arena_alloc(arena, sizeof(*part));
@@ -108,12 +109,12 @@ static void on_view_to_send(struct call *call)
     guichet__v1__routing__reply(call_routing(call), &request, on_reply, call);
 }
 
-void message_send(struct call *call)
+void replies_send(struct call *call)
 {
     view_load(call, on_view_to_send);
 }
 
-void conversation_start(struct call *call)
+void replies_start(struct call *call)
 {
     Guichet__V1__StartConversationRequest request = GUICHET__V1__START_CONVERSATION_REQUEST__INIT;
     Guichet__V1__Address recipient = GUICHET__V1__ADDRESS__INIT;
@@ -160,7 +161,7 @@ static void on_view_to_note(struct call *call)
     guichet__v1__context__store_outbound(call_context(call), &request, on_noted, call);
 }
 
-void note_add(struct call *call)
+void replies_note(struct call *call)
 {
     view_load(call, on_view_to_note);
 }

@@ -10,34 +10,34 @@
 #define ID "/v1/conversations/{id}"
 
 const struct route routes[] = {
-    { "POST", "/v1/sessions", 0, ROUTE_PUBLIC, NULL, session_body, session_create },
-    { "DELETE", "/v1/sessions/current", ROLE(AGENT), 0, NULL, NULL, session_delete },
-    { "GET", "/v1/me", ROLE(AGENT), 0, NULL, NULL, me_get },
-    { "PUT", "/v1/me/presence", ROLE(AGENT), 0, NULL, presence_body, presence_put },
+    { "POST", "/v1/sessions", 0, ROUTE_PUBLIC, NULL, sessions_login_body, sessions_create },
+    { "DELETE", "/v1/sessions/current", ROLE(AGENT), 0, NULL, NULL, sessions_delete },
+    { "GET", "/v1/me", ROLE(AGENT), 0, NULL, NULL, sessions_me },
+    { "PUT", "/v1/me/presence", ROLE(AGENT), 0, NULL, sessions_presence_body, sessions_presence },
     { "GET", "/v1/agents", ROLE(AGENT), 0, "cursor limit", NULL, agents_list },
-    { "POST", "/v1/agents", ROLE(ADMIN), 0, NULL, agent_body, agent_put },
-    { "GET", "/v1/queues", ROLE(AGENT), 0, NULL, NULL, queues_list },
-    { "GET", "/v1/accounts", ROLE(AGENT), 0, NULL, NULL, accounts_list },
+    { "POST", "/v1/agents", ROLE(ADMIN), 0, NULL, agents_body, agents_put },
+    { "GET", "/v1/queues", ROLE(AGENT), 0, NULL, NULL, agents_queues },
+    { "GET", "/v1/accounts", ROLE(AGENT), 0, NULL, NULL, agents_accounts },
     { "GET", "/v1/conversations", ROLE(AGENT), 0, "state mine queue_id cursor limit", NULL,
       conversations_list },
-    { "POST", "/v1/conversations", ROLE(AGENT), ROUTE_KEYED, NULL, start_body, conversation_start },
-    { "GET", ID, ROLE(AGENT), 0, NULL, NULL, conversation_get },
+    { "POST", "/v1/conversations", ROLE(AGENT), ROUTE_KEYED, NULL, replies_start_body, replies_start },
+    { "GET", ID, ROLE(AGENT), 0, NULL, NULL, conversations_get },
     { "GET", ID "/messages", ROLE(AGENT), 0, "cursor limit", NULL, messages_list },
-    { "POST", ID "/messages", ROLE(AGENT), ROUTE_KEYED, NULL, message_body, message_send },
-    { "PUT", ID "/read", ROLE(AGENT), 0, NULL, read_body, conversation_read_mark },
-    { "POST", ID "/notes", ROLE(AGENT), ROUTE_KEYED, NULL, note_body, note_add },
-    { "POST", ID "/assign", ROLE(AGENT), 0, NULL, assign_body, conversation_assign },
-    { "POST", ID "/transfer", ROLE(AGENT), 0, NULL, transfer_body, conversation_transfer },
-    { "POST", ID "/close", ROLE(AGENT), 0, NULL, NULL, conversation_close },
-    { "POST", ID "/reopen", ROLE(AGENT), 0, NULL, NULL, conversation_reopen },
+    { "POST", ID "/messages", ROLE(AGENT), ROUTE_KEYED, NULL, replies_message_body, replies_send },
+    { "PUT", ID "/read", ROLE(AGENT), 0, NULL, conversations_read_body, conversations_mark_read },
+    { "POST", ID "/notes", ROLE(AGENT), ROUTE_KEYED, NULL, replies_note_body, replies_note },
+    { "POST", ID "/assign", ROLE(AGENT), 0, NULL, actions_assign_body, actions_assign },
+    { "POST", ID "/transfer", ROLE(AGENT), 0, NULL, actions_transfer_body, actions_transfer },
+    { "POST", ID "/close", ROLE(AGENT), 0, NULL, NULL, actions_close },
+    { "POST", ID "/reopen", ROLE(AGENT), 0, NULL, NULL, actions_reopen },
     { "GET", "/v1/customers", ROLE(AGENT), 0, "identity_kind identity_value identity_scope name cursor limit",
       NULL, customers_find },
-    { "GET", "/v1/customers/{id}", ROLE(AGENT), 0, NULL, NULL, customer_get },
-    { "PATCH", "/v1/customers/{id}", ROLE(AGENT), ROUTE_IF_MATCH, NULL, customer_body, customer_update },
-    { "GET", "/v1/customers/{id}/timeline", ROLE(AGENT), 0, "cursor limit", NULL, timeline_list },
-    { "POST", "/v1/events/ticket", ROLE(AGENT), 0, NULL, NULL, ticket_create },
-    { "GET", "/v1/openapi.yaml", 0, ROUTE_PUBLIC, NULL, NULL, openapi_get },
-    { "GET", "/v1/event-schemas.json", 0, ROUTE_PUBLIC, NULL, NULL, event_schemas_get },
+    { "GET", "/v1/customers/{id}", ROLE(AGENT), 0, NULL, NULL, customers_get },
+    { "PATCH", "/v1/customers/{id}", ROLE(AGENT), ROUTE_IF_MATCH, NULL, customers_body, customers_update },
+    { "GET", "/v1/customers/{id}/timeline", ROLE(AGENT), 0, "cursor limit", NULL, customers_timeline },
+    { "POST", "/v1/events/ticket", ROLE(AGENT), 0, NULL, NULL, events_ticket_create },
+    { "GET", "/v1/openapi.yaml", 0, ROUTE_PUBLIC, NULL, NULL, contract_openapi },
+    { "GET", "/v1/event-schemas.json", 0, ROUTE_PUBLIC, NULL, NULL, contract_event_schemas },
 };
 const size_t routes_count = COUNT_OF(routes);
 
@@ -59,8 +59,8 @@ static bool is_match(const char *template, const char *path, struct str_view *re
     return true;
 }
 
-enum route_result route_find(const char *method, const char *path, const struct route **ret_route,
-                             struct str_view *ret_id, struct buf *ret_allow)
+enum route_result routes_find(const char *method, const char *path, const struct route **ret_route,
+                              struct str_view *ret_id, struct buf *ret_allow)
 {
     enum route_result result = ROUTE_NO_PATH;
     struct str_view id = { "", 0 };

@@ -38,7 +38,7 @@ static void test_find(void **state)
 
         buf_init(&allow, 256);
         CHECK_CASE(cases[i].label,
-                   route_find(cases[i].method, cases[i].path, &route, &id, &allow) == cases[i].result);
+                   routes_find(cases[i].method, cases[i].path, &route, &id, &allow) == cases[i].result);
         CHECK_CASE(cases[i].label, (route != NULL) == (cases[i].result == ROUTE_FOUND));
         CHECK_CASE(cases[i].label, str_equal(id, str_view_of(cases[i].id)));
         CHECK_CASE_TEXT(cases[i].label, buf_text(&allow), cases[i].allow);

@@ -1,56 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sessions.c - log in, log out, who am I, presence; and the session behind every other call. */
+/* sessions.c - log in, log out, who am I, presence. */
 #include "handlers.h"
 
-#include <string.h>
-
 #include "auth.h"
-#include "core/pbjson.h"
 #include "events.h"
 
-const struct body_field session_body[] = {
+const struct body_field sessions_login_body[] = {
     { "/tenant", BODY_TEXT, true, 1, 64, NULL },
     { "/login", BODY_TEXT, true, 1, 128, NULL },
     { "/password", BODY_TEXT, true, 1, 1024, NULL },
     { 0 },
 };
 
-const struct body_field presence_body[] = {
+const struct body_field sessions_presence_body[] = {
     { "/presence", BODY_ENUM, true, 0, 0, &guichet__v1__presence__descriptor },
     { 0 },
 };
-
-static void on_session(void *arg, const Guichet__V1__Agent *agent, const struct err *err)
-{
-    struct call *call = arg;
-
-    if (err->kind == ERR_FORBIDDEN) {
-        call_problem(call, &(struct problem){ PROBLEM_UNAUTHORIZED, "no valid session", NULL, 0 });
-        return;
-    }
-    if (err->kind != ERR_NONE) {
-        call_fail(call, err);
-        return;
-    }
-    call->agent = (const Guichet__V1__Agent *)pb_dup(&agent->base, call->arena);
-    call->next(call);
-}
-
-void call_authenticate(struct call *call, const char *token, bool is_fresh, call_fn *next)
-{
-    if (token == NULL || strlen(token) > TOKEN_BYTES_MAX) {
-        call_problem(call, &(struct problem){ PROBLEM_UNAUTHORIZED, "no valid session", NULL, 0 });
-        return;
-    }
-    call->token = arena_strdup(call->arena, token);
-    call->next = next;
-    sessions_check(call->gateway->sessions,
-                   &(struct session_query){ .token = call->token,
-                                            .traceparent = call->trace.parent,
-                                            .timeout_ms = call_left_ms(call),
-                                            .is_fresh = is_fresh },
-                   on_session, call);
-}
 
 static void on_login(const Guichet__V1__LoginReply *reply, void *arg)
 {
@@ -78,7 +43,7 @@ static void on_login(const Guichet__V1__LoginReply *reply, void *arg)
 }
 
 /* A login is slow on purpose: it has a time-out of its own, for the one replica that works at it. */
-void session_create(struct call *call)
+void sessions_create(struct call *call)
 {
     Guichet__V1__LoginRequest request = GUICHET__V1__LOGIN_REQUEST__INIT;
     uint32_t timeout_ms = call->gateway->config->login_timeout_ms;
@@ -102,12 +67,12 @@ static void on_logout(const Guichet__V1__LogoutReply *reply, void *arg)
         call_fail(call, mesh_err());
         return;
     }
-    sessions_forget(call->gateway->sessions, call->token);
+    auth_sessions_forget(call->gateway->sessions, call->token);
     events_end_session(call->gateway->events, call->token);
     call_reply_text(call, 204, NULL, STR_LITERAL(""));
 }
 
-void session_delete(struct call *call)
+void sessions_delete(struct call *call)
 {
     Guichet__V1__LogoutRequest request = GUICHET__V1__LOGOUT_REQUEST__INIT;
 
@@ -121,7 +86,7 @@ static void on_me(struct call *call)
 }
 
 /* Presence and load change by themselves: what is remembered will not do. */
-void me_get(struct call *call)
+void sessions_me(struct call *call)
 {
     call_authenticate(call, call->token, true, on_me);
 }
@@ -138,7 +103,7 @@ static void on_presence(const Guichet__V1__SetPresenceReply *reply, void *arg)
         call_reply(call, 200, &reply->agent->base);
 }
 
-void presence_put(struct call *call)
+void sessions_presence(struct call *call)
 {
     Guichet__V1__SetPresenceRequest request = GUICHET__V1__SET_PRESENCE_REQUEST__INIT;
 

@@ -29,7 +29,7 @@ static bool is_word_of(const char *name, const char *text)
     return text[i] == '\0';
 }
 
-bool word_read(const ProtobufCEnumDescriptor *words, const char *text, int *ret_value)
+bool words_read(const ProtobufCEnumDescriptor *words, const char *text, int *ret_value)
 {
     size_t prefix = prefix_len(words);
 

@@ -8,6 +8,6 @@
 #include <protobuf-c/protobuf-c.h>
 
 /* *ret_value is written only on success; _UNSPECIFIED is no word. */
-bool word_read(const ProtobufCEnumDescriptor *words, const char *text, int *ret_value);
+bool words_read(const ProtobufCEnumDescriptor *words, const char *text, int *ret_value);
 
 #endif

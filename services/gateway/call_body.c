@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* body.c - the JSON body against the route's table of members.
+/* call_body.c - the JSON body against the route's table of members.
  *
  * Bodies are flat but for one level (recipient), so a table of pointers says it all:
  * what may be there, what must be, and how long. Handlers read values without checks. */
@@ -91,7 +91,7 @@ static const char *text_fault(const struct body_field *field, struct json_object
         return "not UTF-8 without NUL";
     if (field->type == BODY_ID && !id_parse(text, &id))
         return "not an id";
-    if (field->type == BODY_ENUM && !word_read(field->words, text, &word))
+    if (field->type == BODY_ENUM && !words_read(field->words, text, &word))
         return "not one of its words";
     if (field->type != BODY_TEXT && field->type != BODY_TEXTS)
         return NULL;
@@ -206,7 +206,7 @@ int call_word(const struct call *call, const char *pointer)
     const struct body_field *field = field_find(call->route->body, pointer);
     int word = -1;
 
-    if (value != NULL && !word_read(field->words, json_object_get_string(value), &word))
+    if (value != NULL && !words_read(field->words, json_object_get_string(value), &word))
         return -1;
     return word;
 }

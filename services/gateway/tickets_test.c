@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ticket_test.c - a ticket is good once, for a while, on every replica with the key. */
-#include "ticket.h"
+/* tickets_test.c - a ticket is good once, for a while, on every replica with the key. */
+#include "tickets.h"
 
 #include "core/check.h"
 
@@ -19,7 +19,7 @@ static int pair_new(void **state)
     pair.tickets = tickets_new("a key of sixteen");
     buf_init(&pair.ticket, 4096);
     buf_init(&pair.token, 4096);
-    ticket_append(pair.tickets, "the session's token", LATER_US, &pair.ticket);
+    tickets_append(pair.tickets, "the session's token", LATER_US, &pair.ticket);
     *state = &pair;
     return 0;
 }
@@ -40,9 +40,9 @@ static void test_good_once(void **state)
     struct err err = { 0 };
 
     assert_null(strstr(buf_text(&pair->ticket), "session"));
-    assert_true(ticket_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+    assert_true(tickets_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
     assert_string_equal(buf_text(&pair->token), "the session's token");
-    assert_false(ticket_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+    assert_false(tickets_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
     assert_int_equal(err.kind, ERR_FORBIDDEN);
     assert_string_equal(err.text, "the ticket was used before");
 }
@@ -52,7 +52,7 @@ static void test_not_after_its_time(void **state)
     struct pair *pair = *state;
     struct err err = { 0 };
 
-    assert_false(ticket_use(pair->tickets, buf_text(&pair->ticket), LATER_US, &pair->token, &err));
+    assert_false(tickets_use(pair->tickets, buf_text(&pair->ticket), LATER_US, &pair->token, &err));
     assert_string_equal(err.text, "the ticket has expired");
     assert_int_equal(pair->token.len, 0);
 }
@@ -63,8 +63,8 @@ static void test_another_replica(void **state)
     struct pair *pair = *state;
     struct err err = { 0 };
 
-    assert_false(ticket_use(other, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
-    assert_true(ticket_use(same, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+    assert_false(tickets_use(other, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+    assert_true(tickets_use(same, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
     tickets_free(&same);
     tickets_free(&other);
 }
@@ -79,12 +79,12 @@ static void test_forged(void **state)
         char kept = pair->ticket.data[i];
 
         pair->ticket.data[i] = kept == 'A' ? 'B' : 'A';
-        assert_false(ticket_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+        assert_false(tickets_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
         pair->ticket.data[i] = kept;
     }
-    assert_false(ticket_use(pair->tickets, "", NOW_US, &pair->token, &err));
-    assert_false(ticket_use(pair->tickets, "AAAA", NOW_US, &pair->token, &err));
-    assert_true(ticket_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
+    assert_false(tickets_use(pair->tickets, "", NOW_US, &pair->token, &err));
+    assert_false(tickets_use(pair->tickets, "AAAA", NOW_US, &pair->token, &err));
+    assert_true(tickets_use(pair->tickets, buf_text(&pair->ticket), NOW_US, &pair->token, &err));
 }
 
 int main(void)

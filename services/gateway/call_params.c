@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* params.c - query parameters: names the route knows, pages, words of enums. */
+/* call_params.c - query parameters: names the route knows, pages, words of enums. */
 #include "api.h"
 
 #include <stdlib.h>
@@ -62,7 +62,7 @@ bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDes
     const char *text = call_param(call, name);
 
     *ret_value = -1;
-    if (text == NULL || word_read(words, text, ret_value))
+    if (text == NULL || words_read(words, text, ret_value))
         return true;
     call_bad_param(call, arena_printf(call->arena, "%s: not one of its words", name));
     return false;

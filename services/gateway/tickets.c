@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ticket.c - one-time WebSocket tickets.
+/* tickets.c - one-time WebSocket tickets.
  *
  * Layout before base64url: 12 bytes of nonce, then AES-256-GCM of (8 bytes expiry, big
  * endian; the token), then its 16 bytes of tag. Random nonces under one key are safe for
  * 2^32 tickets (NIST SP 800-38D §8.3), centuries of log-ins; the key is changed sooner. */
-#include "ticket.h"
+#include "tickets.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,8 +60,8 @@ static EVP_CIPHER_CTX *cipher_new(void)
     return cipher;
 }
 
-void ticket_append(const struct tickets *tickets, const char *token, int64_t expires_us,
-                   struct buf *ret_ticket)
+void tickets_append(const struct tickets *tickets, const char *token, int64_t expires_us,
+                    struct buf *ret_ticket)
 {
     unsigned char plain[TICKET_BYTES_MAX], sealed[NONCE_BYTES + TICKET_BYTES_MAX + TAG_BYTES];
     size_t token_len = strlen(token), plain_len = EXPIRY_BYTES + token_len;
@@ -129,8 +129,8 @@ static bool nonce_use(struct tickets *tickets, const unsigned char *nonce, int64
     return true;
 }
 
-bool ticket_use(struct tickets *tickets, const char *ticket, int64_t now_us, struct buf *ret_token,
-                struct err *err)
+bool tickets_use(struct tickets *tickets, const char *ticket, int64_t now_us, struct buf *ret_token,
+                 struct err *err)
 {
     unsigned char plain[TICKET_BYTES_MAX];
     uint64_t expires = 0;
