@@ -20,16 +20,24 @@ static void media_conceal(Guichet__V1__Media *media)
 }
 
 /* Where the provider keeps a file is not for agents. */
+static void part_conceal(const Guichet__V1__Part *part)
+{
+    if (part->kind_case == GUICHET__V1__PART__KIND_MEDIA)
+        media_conceal(part->media);
+    else if (part->kind_case == GUICHET__V1__PART__KIND_CALL && part->call->recording != NULL)
+        media_conceal(part->call->recording);
+    if (part->kind_case != GUICHET__V1__PART__KIND_TEMPLATE)
+        return;
+    for (size_t i = 0; i < part->template_->n_variables; i++) {
+        if (part->template_->variables[i]->media != NULL)
+            media_conceal(part->template_->variables[i]->media);
+    }
+}
+
 static void message_conceal(Guichet__V1__Message *message)
 {
-    for (size_t i = 0; message->content != NULL && i < message->content->n_parts; i++) {
-        Guichet__V1__Part *part = message->content->parts[i];
-
-        if (part->kind_case == GUICHET__V1__PART__KIND_MEDIA)
-            media_conceal(part->media);
-        else if (part->kind_case == GUICHET__V1__PART__KIND_CALL && part->call->recording != NULL)
-            media_conceal(part->call->recording);
-    }
+    for (size_t i = 0; message->content != NULL && i < message->content->n_parts; i++)
+        part_conceal(message->content->parts[i]);
 }
 
 static void page_answer(struct call *call)
