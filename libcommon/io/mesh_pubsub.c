@@ -26,7 +26,6 @@ struct mesh_subscriber {
     struct mesh_wire_op *op;
     mesh_doorbell_fn *on_doorbell;
     void *arg;
-    uint32_t peers;
 };
 
 bool mesh_publisher_new(struct loop *loop, const char *listen, struct mesh_publisher **ret_publisher,
@@ -97,13 +96,12 @@ static void on_message(void *arg, const struct mesh_wire_result *result)
 }
 
 /* What rang while we were not connected is lost: a new connection rings for everybody. */
-static void on_peer(void *arg, uint32_t connected_peers)
+static void on_peer(void *arg, uint32_t connected_peers, bool has_new)
 {
     struct mesh_subscriber *subscriber = arg;
-    bool is_new = connected_peers > subscriber->peers;
 
-    subscriber->peers = connected_peers;
-    if (is_new)
+    (void)connected_peers;
+    if (has_new)
         subscriber->on_doorbell(subscriber->arg, "", 0);
 }
 

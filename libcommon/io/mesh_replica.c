@@ -15,6 +15,8 @@
 #include "ops/log.h"
 
 #define PING_SOON_MS 1000u /* also its time-out */
+/* So many failed pings of an open breaker, and the connection is made anew. */
+#define REOPEN_PINGS 5
 #define PING_METHOD "guichet.v1.Mesh/Ping"
 #define FNV_OFFSET 14695981039346656037u
 #define FNV_PRIME 1099511628211u
@@ -41,6 +43,7 @@ struct mesh_replica {
     uint32_t taken;
     struct mesh_wire_op *ping;
     bool is_pinging;
+    uint32_t failed_pings; /* in a row */
     struct loop_timer *ping_timer;
 };
 
@@ -63,6 +66,9 @@ static void count_success(struct mesh_replica *replica, bool is_ping)
                   LOG_TEXT("replica", replica->address));
 }
 
+static void reopen(struct mesh_replica *replica);
+static void schedule_ping(struct mesh_replica *replica);
+
 static void on_ping_due(void *arg)
 {
     struct mesh_replica *replica = arg;
@@ -72,6 +78,11 @@ static void on_ping_due(void *arg)
 
     if (replica->is_pinging)
         return;
+    if (replica->wire == NULL) { /* it could not be made anew: not now either? */
+        reopen(replica);
+        schedule_ping(replica);
+        return;
+    }
     if (timeout_ms > PING_SOON_MS)
         timeout_ms = PING_SOON_MS;
     request.method = PING_METHOD;
@@ -111,25 +122,46 @@ static bool read_ping(struct str_view packed, bool *ret_is_draining)
     return true;
 }
 
+static bool open_wire(struct mesh_replica *replica, struct err *err);
+static void close_wire(struct mesh_replica *replica, void (*close)(struct mesh_wire **wire));
+
+/* A peer whose machine is gone says nothing, and the kernel goes on trying for a quarter of an hour; and nng
+ * 1.5.2 may be stuck with the old connection (mesh_wire.c). A new socket is free of both. */
+static void reopen(struct mesh_replica *replica)
+{
+    struct err err = { 0 };
+
+    close_wire(replica, mesh_wire_discard);
+    if (!open_wire(replica, &err)) /* the address was good before */
+        log_event(LOG_DEBUG, "mesh_reopen_failed", LOG_TEXT("replica", replica->address), LOG_ERR(&err));
+}
+
 static void on_ping_ended(void *arg, const struct mesh_wire_result *result)
 {
     struct mesh_replica *replica = arg;
 
     replica->is_pinging = false;
-    if (result->kind == ERR_NONE && read_ping(result->body, &replica->is_draining))
+    if (result->kind == ERR_NONE && read_ping(result->body, &replica->is_draining)) {
+        replica->failed_pings = 0;
         count_success(replica, true);
-    else
+    } else {
+        replica->failed_pings++;
         count_failure(replica);
+    }
+    if (replica->failed_pings >= REOPEN_PINGS && replica->taken == 0) {
+        replica->failed_pings = 0;
+        reopen(replica);
+    }
     schedule_ping(replica);
 }
 
 /* A new connection is the moment to look: not only when the next ping is due. */
-static void on_peers(void *arg, uint32_t connected_peers)
+static void on_peers(void *arg, uint32_t connected_peers, bool has_new)
 {
     struct mesh_replica *replica = arg;
 
     replica->is_connected = connected_peers > 0;
-    if (replica->is_connected && !replica->is_pinging)
+    if (has_new && !replica->is_pinging)
         on_ping_due(replica);
 }
 
@@ -152,6 +184,35 @@ static uint64_t mix(uint64_t value)
     return value ^ value >> 31;
 }
 
+static bool open_wire(struct mesh_replica *replica, struct err *err)
+{
+    struct mesh_wire *wire = NULL;
+
+    if (!mesh_wire_open(replica->loop, MESH_WIRE_REQUEST, replica->options.message_max_bytes, &wire, err))
+        return false;
+    replica->wire = wire;
+    mesh_wire_on_peer(wire, on_peers, replica);
+    replica->ping = mesh_wire_op_new(wire, on_ping_ended, replica);
+    if (!mesh_wire_dial(wire, replica->address, err)) {
+        mesh_wire_close(&replica->wire);
+        return false;
+    }
+    return true;
+}
+
+static void close_wire(struct mesh_replica *replica, void (*close)(struct mesh_wire **wire))
+{
+    struct mesh_exchange *next;
+
+    close(&replica->wire);
+    for (struct mesh_exchange *exchange = replica->exchanges; exchange != NULL; exchange = next) {
+        next = exchange->next;
+        free(exchange);
+    }
+    replica->exchanges = replica->idle = NULL;
+    replica->is_connected = false;
+}
+
 bool mesh_replica_new(struct loop *loop, const char *address, const struct mesh_replica_options *options,
                       struct mesh_replica **ret_replica, struct err *err)
 {
@@ -164,14 +225,8 @@ bool mesh_replica_new(struct loop *loop, const char *address, const struct mesh_
     replica->address = str_dup(str_view_of(address));
     replica->address_hash = hash_text(address);
     mesh_breaker_init(&replica->breaker, options->breaker_failures);
-    if (!mesh_wire_open(loop, MESH_WIRE_REQUEST, options->message_max_bytes, &replica->wire, err)) {
-        mesh_replica_free(&replica);
-        return false;
-    }
-    mesh_wire_on_peer(replica->wire, on_peers, replica);
-    replica->ping = mesh_wire_op_new(replica->wire, on_ping_ended, replica);
     replica->ping_timer = loop_timer_new(loop, on_ping_due, replica);
-    if (!mesh_wire_dial(replica->wire, address, err)) {
+    if (!open_wire(replica, err)) {
         mesh_replica_free(&replica);
         return false;
     }
@@ -180,22 +235,15 @@ bool mesh_replica_new(struct loop *loop, const char *address, const struct mesh_
     return true;
 }
 
-void mesh_replica_free(struct mesh_replica **replica_ptr)
+void mesh_replica_free(struct mesh_replica **replica)
 {
-    struct mesh_replica *replica = *replica_ptr;
-    struct mesh_exchange *next;
-
-    if (replica == NULL)
+    if (*replica == NULL)
         return;
-    *replica_ptr = NULL;
-    mesh_wire_close(&replica->wire);
-    loop_timer_free(&replica->ping_timer);
-    for (struct mesh_exchange *exchange = replica->exchanges; exchange != NULL; exchange = next) {
-        next = exchange->next;
-        free(exchange);
-    }
-    free(replica->address);
-    free(replica);
+    close_wire(*replica, mesh_wire_close);
+    loop_timer_free(&(*replica)->ping_timer);
+    free((*replica)->address);
+    free(*replica);
+    *replica = NULL;
 }
 
 /* ---- for the choice ---- */

@@ -2,9 +2,12 @@
 /* mesh_wire.c - sockets, contexts and aios of nng, for 1.5.2 and 1.10.1 alike.
  *
  * nng runs its callbacks on threads of its own. Ours do one thing there: note that the
- * operation has ended and loop_post() it. All else happens on the loop's thread, and
- * every socket is opened and closed by that one thread: closing from a second one while
- * another receives can hang for ever (nng #1813).
+ * operation has ended and loop_post() it. All else happens on the loop's thread.
+ *
+ * Closing hangs for ever in 1.5.2 when another thread is receiving (#1813), and also by
+ * itself when a message comes in at that moment (pull request #1636). So everything is
+ * stopped first, and nng_close() runs on a thread that nobody has to wait for longer
+ * than CLOSE_WAIT_MS. A socket that hangs is left behind; the kernel closes it with us.
  *
  * An operation has one aio, and its context never has two things under way: freeing a
  * send that is queued while the receive expires crashes 1.5.2 (#1702), and a second
@@ -14,10 +17,13 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
@@ -25,11 +31,14 @@
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
 
+#include "ops/log.h"
+
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 5000
 #define PUBSUB_QUEUE_MESSAGES 4096
 /* The ids that nng puts in front of a body count as its bytes. */
 #define HEADER_ROOM_BYTES 256
+#define CLOSE_WAIT_MS 1000
 
 enum op_state { OP_IDLE, OP_SENDING_REQUEST, OP_AWAITING_REPLY, OP_RECEIVING, OP_SENDING_REPLY };
 
@@ -51,14 +60,23 @@ struct mesh_wire {
     struct loop *loop;
     enum mesh_wire_kind kind;
     nng_socket socket;
-    size_t message_max_bytes;
     struct mesh_wire_op *ops;
     mesh_wire_peer_fn *on_peer;
     void *peer_arg;
     atomic_uint peers;
-    atomic_bool is_peer_posted;
-    bool is_closed;
+    atomic_bool has_new_peer;
+    atomic_bool is_peer_posted; /* on_peers_changed() is under way to the loop */
+    atomic_bool is_closed;
+    bool is_joined; /* nng has let go of it: whoever is last frees it */
+    pthread_t closer;
+    pthread_mutex_t mutex; /* of is_nng_done */
+    pthread_cond_t nng_done;
+    bool is_nng_done;
+    struct mesh_wire *next_left;
 };
+
+/* Closed, but nng was not done with them when we looked. */
+static struct mesh_wire *left_behind;
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
@@ -135,6 +153,24 @@ static int set_options(nng_socket socket, enum mesh_wire_kind kind, size_t messa
     return status;
 }
 
+static void init_closing(struct mesh_wire *wire)
+{
+    pthread_condattr_t attributes;
+
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (pthread_mutex_init(&wire->mutex, NULL) != 0 || pthread_cond_init(&wire->nng_done, &attributes) != 0)
+        abort();
+    pthread_condattr_destroy(&attributes);
+}
+
+static void free_wire(struct mesh_wire *wire)
+{
+    pthread_cond_destroy(&wire->nng_done);
+    pthread_mutex_destroy(&wire->mutex);
+    free(wire);
+}
+
 bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_max_bytes,
                     struct mesh_wire **ret_wire, struct err *err)
 {
@@ -143,14 +179,14 @@ bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_
 
     if (wire == NULL)
         abort();
+    init_closing(wire);
     wire->loop = loop;
     wire->kind = kind;
-    wire->message_max_bytes = message_max_bytes;
     status = open_socket(kind, &wire->socket);
     if (status == 0 && (status = set_options(wire->socket, kind, message_max_bytes)) != 0)
         nng_close(wire->socket);
     if (status != 0) {
-        free(wire);
+        free_wire(wire);
         return err_set(err, ERR_INTERNAL, "nng socket: %s", nng_strerror(status));
     }
     *ret_wire = wire;
@@ -162,10 +198,10 @@ static void on_peers_changed(void *arg)
     struct mesh_wire *wire = arg;
 
     atomic_store(&wire->is_peer_posted, false);
-    if (wire->is_closed)
-        free(wire);
-    else if (wire->on_peer != NULL)
-        wire->on_peer(wire->peer_arg, atomic_load(&wire->peers));
+    if (wire->is_joined)
+        free_wire(wire);
+    else if (!atomic_load(&wire->is_closed))
+        wire->on_peer(wire->peer_arg, atomic_load(&wire->peers), atomic_exchange(&wire->has_new_peer, false));
 }
 
 /* On a thread of nng's, inside nng: only counts and posts. */
@@ -174,10 +210,14 @@ static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
     struct mesh_wire *wire = arg;
 
     (void)pipe;
-    if (event == NNG_PIPE_EV_ADD_POST)
+    if (atomic_load(&wire->is_closed))
+        return;
+    if (event == NNG_PIPE_EV_ADD_POST) {
         atomic_fetch_add(&wire->peers, 1);
-    else
+        atomic_store(&wire->has_new_peer, true);
+    } else {
         atomic_fetch_sub(&wire->peers, 1);
+    }
     if (!atomic_exchange(&wire->is_peer_posted, true))
         loop_post(wire->loop, on_peers_changed, wire);
 }
@@ -423,7 +463,89 @@ static void op_close(struct mesh_wire_op *op)
         free(op);
 }
 
-void mesh_wire_close(struct mesh_wire **wire_ptr)
+/* ---- closing ---- */
+
+static void *close_socket(void *arg)
+{
+    struct mesh_wire *wire = arg;
+
+    nng_close(wire->socket);
+    pthread_mutex_lock(&wire->mutex);
+    wire->is_nng_done = true;
+    pthread_cond_signal(&wire->nng_done);
+    pthread_mutex_unlock(&wire->mutex);
+    return NULL;
+}
+
+static bool wait_for_nng(struct mesh_wire *wire, uint32_t wait_ms)
+{
+    struct timespec until;
+    bool is_done;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += wait_ms / 1000;
+    until.tv_nsec += (long)(wait_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    pthread_mutex_lock(&wire->mutex);
+    while (!wire->is_nng_done && pthread_cond_timedwait(&wire->nng_done, &wire->mutex, &until) == 0)
+        continue;
+    is_done = wire->is_nng_done;
+    pthread_mutex_unlock(&wire->mutex);
+    return is_done;
+}
+
+/* nng is done with it: freed here, or by what is still under way to the loop. */
+static void finish_closing(struct mesh_wire *wire)
+{
+    pthread_join(wire->closer, NULL);
+    wire->is_joined = true;
+    if (!atomic_load(&wire->is_peer_posted))
+        free_wire(wire);
+}
+
+static void sweep_left_behind(void)
+{
+    struct mesh_wire **at = &left_behind;
+
+    while (*at != NULL) {
+        struct mesh_wire *wire = *at;
+
+        if (wait_for_nng(wire, 0)) {
+            *at = wire->next_left;
+            finish_closing(wire);
+        } else {
+            at = &wire->next_left;
+        }
+    }
+}
+
+/* Once one has hung, nng's reaper hangs with it, and so will the others. */
+static void start_closing(struct mesh_wire *wire, uint32_t wait_ms)
+{
+    sigset_t all, before;
+
+    sweep_left_behind();
+    if (left_behind != NULL)
+        wait_ms = 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    if (pthread_create(&wire->closer, NULL, close_socket, wire) != 0)
+        abort();
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (wait_for_nng(wire, wait_ms)) {
+        finish_closing(wire);
+        return;
+    }
+    if (wait_ms > 0)
+        log_event(LOG_DEBUG, "mesh_close_hangs", LOG_NUMBER("waited_ms", wait_ms));
+    wire->next_left = left_behind;
+    left_behind = wire;
+}
+
+static void close_wire(struct mesh_wire **wire_ptr, uint32_t wait_ms)
 {
     struct mesh_wire *wire = *wire_ptr;
     struct mesh_wire_op *next;
@@ -435,12 +557,22 @@ void mesh_wire_close(struct mesh_wire **wire_ptr)
         next = op->next;
         op_close(op);
     }
+    atomic_store(&wire->is_closed, true);
     if (wire->on_peer != NULL) {
         nng_pipe_notify(wire->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
         nng_pipe_notify(wire->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
     }
-    nng_close(wire->socket);
-    wire->is_closed = true;
-    if (!atomic_load(&wire->is_peer_posted))
-        free(wire);
+    start_closing(wire, wait_ms);
+}
+
+void mesh_wire_close(struct mesh_wire **wire)
+{
+    if (*wire != NULL)
+        loop_excuse((*wire)->loop);
+    close_wire(wire, CLOSE_WAIT_MS);
+}
+
+void mesh_wire_discard(struct mesh_wire **wire)
+{
+    close_wire(wire, 0);
 }

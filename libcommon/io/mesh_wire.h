@@ -25,8 +25,8 @@ struct mesh_wire_result {
 };
 
 typedef void mesh_wire_done_fn(void *arg, const struct mesh_wire_result *result);
-/* From the loop; several quick changes may come as one. */
-typedef void mesh_wire_peer_fn(void *arg, uint32_t connected_peers);
+/* From the loop; several quick changes may come as one: has_new tells whether any was a connect. */
+typedef void mesh_wire_peer_fn(void *arg, uint32_t connected_peers, bool has_new);
 
 bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_max_bytes,
                     struct mesh_wire **ret_wire, struct err *err) MUST_USE;
@@ -36,8 +36,10 @@ void mesh_wire_on_peer(struct mesh_wire *wire, mesh_wire_peer_fn *on_peer, void 
 bool mesh_wire_dial(struct mesh_wire *wire, const char *url, struct err *err) MUST_USE;
 /* The url really bound, which differs when the port was 0; owned by the caller. */
 bool mesh_wire_listen(struct mesh_wire *wire, const char *url, char **ret_url, struct err *err) MUST_USE;
-/* Stops every operation and frees it; blocks for the moment nng's callbacks need. */
+/* Stops every operation and frees it, and closes; blocks for the moment nng needs, a second at most. */
 void mesh_wire_close(struct mesh_wire **wire);
+/* The same while the loop goes on: does not wait for nng. */
+void mesh_wire_discard(struct mesh_wire **wire);
 
 struct mesh_wire_op *mesh_wire_op_new(struct mesh_wire *wire, mesh_wire_done_fn *done, void *arg);
 /* REQUEST: sends, then waits for the answer; both within timeout_ms. */
