@@ -5,8 +5,10 @@
  *                 on: tcp://, the only transport mesh_wire_dial() and _listen() take       off: ipc://
  *   queued_send   freeing a send that is still queued when the receive has expired crashes (#1702)
  *                 on: one aio a context; the receive begins when the send has ended        off: both at once
- *   close_race    closing a socket while another thread receives hangs for ever (#1813, #1543)
- *                 on: mesh_wire_close(), everything on one thread                          off: two threads
+ *   close_race    closing a socket while another thread receives hangs for ever (#1813, #1543), and by itself
+ *                 when an answer comes in at that moment (pull request #1636, fixed in 1.6.0)
+ *                 on: mesh_wire_close(): all stopped first, and nobody waits longer        off: two threads
+ *                 than a second for nng
  *   junk          300 silent and talking connections that are no nng, then a good one: TLS listeners die of it,
  *                 tcp:// ones do not                                                       no off: we have no TLS
  *   send_forever  a send without a peer waits for ever

@@ -257,6 +257,9 @@ static void with_all_stopped_calls_fail_fast_and_recover(void **state)
     kit_wait(house.loop, house.answer.count > 0);
     assert_int_equal(house.answer.err.kind, ERR_UNAVAILABLE);
     assert_true(uv_hrtime() / 1000000 - started_ms < 1000);
+    /* Long enough for the connections to be made anew, to processes that do not answer. */
+    for (started_ms = uv_hrtime() / 1000000; uv_hrtime() / 1000000 - started_ms < 5000;)
+        loop_turn(house.loop, 100);
     kill(house.replicas[0].pid, SIGCONT);
     kill(house.replicas[1].pid, SIGCONT);
     wait_for_answer_of(&house, "first");
