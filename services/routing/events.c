@@ -10,13 +10,18 @@ enum { EVENTS_MAX = 500, MESSAGES_MAX = 500 };
 
 /* ---- the log ---- */
 
-/* A cursor of another life of the database, from the future, or older than what is kept. */
+/* A cursor of another life of the database, from the future, or older than what is kept: the log has no holes,
+ * so what follows the cursor is its next number. Without an epoch: from whatever there is. */
 static bool is_resync_required(const Guichet__V1__ReadEventsRequest *input, const char *epoch, uint64_t last,
-                               uint64_t pruned)
+                               const struct db_result *rows)
 {
-    return (input->epoch[0] != '\0' && strcmp(input->epoch, epoch) != 0) || input->after_sequence > last ||
-           (input->after_sequence < pruned && input->after_sequence > 0) ||
-           (input->after_sequence == 0 && input->epoch[0] != '\0' && pruned > 0);
+    if (input->after_sequence > last || (input->epoch[0] != '\0' && strcmp(input->epoch, epoch) != 0))
+        return true;
+    if (input->after_sequence == 0 && input->epoch[0] == '\0')
+        return false;
+    if (db_rows(rows) == 0)
+        return input->after_sequence < last;
+    return (uint64_t)db_i64(rows, 0, 0) != input->after_sequence + 1;
 }
 
 static void on_events(struct routing_call *call, struct db_work *work)
@@ -31,8 +36,7 @@ static void on_events(struct routing_call *call, struct db_work *work)
     }
     reply.epoch = db_text(work, head, 0, 0);
     reply.last_sequence = (uint64_t)db_i64(head, 0, 1);
-    reply.is_resync_required =
-        is_resync_required(input, reply.epoch, reply.last_sequence, (uint64_t)db_i64(head, 0, 2));
+    reply.is_resync_required = is_resync_required(input, reply.epoch, reply.last_sequence, rows);
     if (!reply.is_resync_required) {
         reply.n_events = db_rows(rows);
         reply.events = arena_alloc(call->arena, (reply.n_events + 1) * sizeof(*reply.events));

@@ -90,6 +90,7 @@ SQL(check_session,
 
 /* ---- work ---- */
 /* Theirs, and what waits or was closed in their queues; not what others have. */
+/* An agent sees what is theirs, and in their queues what is nobody's. */
 #define VISIBLE_TO(param) \
     " AND (" param "::uuid IS NULL OR w.agent_id = " param "::uuid OR w.state <> 2 AND w.queue_id = ANY (ARRAY(" \
     "SELECT v.queue_id FROM routing.queue_agent v WHERE v.tenant = $1::text AND v.agent_id = " param "::uuid)))"
@@ -140,7 +141,7 @@ SQL(get_deliveries, "SELECT " DELIVERY_COLUMNS " FROM routing.delivery d WHERE d
                     " AND d.message_id = ANY ($2::uuid[])");
 
 /* ---- events ---- */
-SQL(event_head, "SELECT epoch::text, event_sequence, pruned_sequence FROM routing.counter"
+SQL(event_head, "SELECT epoch::text, event_sequence FROM routing.counter"
                 " WHERE tenant = $1::text");
 SQL(read_events, "SELECT " EVENT_COLUMNS " FROM routing.event e WHERE e.tenant = $1::text"
                  " AND e.sequence > $2::bigint ORDER BY e.sequence LIMIT $3::integer");

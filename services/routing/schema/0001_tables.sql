@@ -10,9 +10,7 @@ CREATE SCHEMA IF NOT EXISTS routing;
 CREATE TABLE routing.counter (
     tenant         text PRIMARY KEY,
     epoch          uuid NOT NULL DEFAULT gen_random_uuid(),
-    event_sequence bigint NOT NULL DEFAULT 0,
-    -- Events up to here are beyond retention.
-    pruned_sequence bigint NOT NULL DEFAULT 0
+    event_sequence bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 
 -- Cursor on context's change feed, and who reads it. `fencing` grows with each change of hands.

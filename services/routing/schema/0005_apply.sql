@@ -365,11 +365,6 @@ BEGIN
     SELECT max(sequence) INTO v_last FROM (
         SELECT sequence, at FROM routing.event WHERE tenant = p_tenant ORDER BY sequence LIMIT p_limit) e
     WHERE e.at < now() - p_event_ms * interval '1 millisecond';
-    IF v_last IS NOT NULL THEN
-        PERFORM routing.lock_tenant(p_tenant);
-        UPDATE routing.counter SET pruned_sequence = greatest(pruned_sequence, v_last)
-        WHERE tenant = p_tenant;
-    END IF;
     DELETE FROM routing.event WHERE tenant = p_tenant AND sequence <= v_last;
     GET DIAGNOSTICS v_gone = ROW_COUNT;
     DELETE FROM routing.parked_receipt
