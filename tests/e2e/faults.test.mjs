@@ -10,7 +10,8 @@ import { until } from '../kit/wait.mjs'
 
 let house, provider, agent, events
 const kills = process.env.GUICHET_TEST_FULL ? 25 : 3
-const lease = { delivery_lease_ms: '3s' }
+// Doubts hold their thread's line for a short while only, so that the end of the ledger can be waited for.
+const lease = { delivery_lease_ms: '3s', unknown_hold_ms: '2s' }
 
 before(async () => {
   house = new House({ settings: { routing: lease, sms: { provider_timeout_ms: '2s' } } })

@@ -21,7 +21,7 @@ export class Traffic {
 
   start() {
     this.isRunning = true
-    this.loops = [...this.customers.map((customer) => this.write(customer)), this.answer(), this.answer()]
+    this.loops = [...this.customers.map((customer) => this.write(customer)), this.answer(), this.answer(), this.answer(), this.answer()]
     return this
   }
 
@@ -107,13 +107,16 @@ export class Traffic {
   }
 
   async verifyOutbound() {
-    const pending = () =>
-      this.house.sql(`SELECT state::int AS state, count(*)::int AS n FROM routing.delivery WHERE tenant = $1 AND state IN (1, 2, 3) GROUP BY state`, [this.tenant])
-    await until('no delivery is under way', async () => {
-      const rows = await pending()
+    await until('the feed is applied, and no delivery is under way', async () => {
+      const [feed] = await this.house.sql(
+        'SELECT f.cursor::int AS cursor, c.change_sequence::int AS changes FROM routing.feed f JOIN context.counter c USING (tenant) WHERE tenant = $1',
+        [this.tenant]
+      )
+      if (feed.cursor !== feed.changes) throw new Error(JSON.stringify(feed))
+      const rows = await this.house.sql('SELECT state::int AS state, count(*)::int AS n FROM routing.delivery WHERE tenant = $1 AND state IN (1, 2, 3) GROUP BY state', [this.tenant])
       if (rows.length > 0) throw new Error(JSON.stringify(rows))
       return true
-    }, { timeoutMs: 90000, everyMs: 200 })
+    }, { timeoutMs: 60000, everyMs: 200 })
     const ids = this.replies.map((reply) => reply.id)
     assert.equal(new Set(ids).size, ids.length, 'two keys, one message')
     const rows = await this.house.sql('SELECT message_id::text AS id, state::int AS state FROM routing.delivery WHERE tenant = $1 AND message_id = ANY($2::uuid[])', [this.tenant, ids])
