@@ -91,7 +91,8 @@ void db_free(struct db **db);   /* not from a done() of its own; works under way
 struct db_pool *db_pool_new(struct db *db, const struct db_pool_options *options);  /* freed with db */
 bool db_is_ready(const struct db *db);              /* every pool has a live connection */
 bool db_check(const struct db *db, struct err *err);/* the same, and why not: err may be NULL */
-/* Before the loop runs (blocks, 3 s at most): ERR_CONFIG when the server is refused, ERR_UNAVAILABLE when it is down. */
+/* Before the loop runs (blocks, 3 s at most): ERR_CONFIG when the server is refused, ERR_UNAVAILABLE when it
+ * is down. */
 bool db_check_server(const struct db_options *options, struct err *err) MUST_USE;
 
 /* Starts the list; parameters are copied. db_work_run() consumes the work: done() comes exactly once, from the loop. */

@@ -31,8 +31,8 @@ struct websocket_client {
     uv_getaddrinfo_t resolve;
     int fd;
     struct loop_poll *poll;
-    struct buf out;                          /* the request, while shaking hands */
-    struct buf in;                           /* its answer, and what came behind */
+    struct buf out; /* the request, while shaking hands */
+    struct buf in;  /* its answer, and what came behind */
     size_t in_used;
     char accept[64];
     wslay_event_context_ptr frames;
@@ -80,7 +80,8 @@ static void client_fail(struct websocket_client *client, const char *what)
 
 /* ---- frames ---- */
 
-static ssize_t on_frame_send(wslay_event_context_ptr frames, const uint8_t *data, size_t len, int flags, void *arg)
+static ssize_t on_frame_send(wslay_event_context_ptr frames, const uint8_t *data, size_t len, int flags,
+                             void *arg)
 {
     struct websocket_client *client = arg;
     ssize_t sent = send(client->fd, data, len, MSG_NOSIGNAL | ((flags & WSLAY_MSG_MORE) ? MSG_MORE : 0));
@@ -91,7 +92,8 @@ static ssize_t on_frame_send(wslay_event_context_ptr frames, const uint8_t *data
     return -1;
 }
 
-static ssize_t on_frame_receive(wslay_event_context_ptr frames, uint8_t *data, size_t len, int flags, void *arg)
+static ssize_t on_frame_receive(wslay_event_context_ptr frames, uint8_t *data, size_t len, int flags,
+                                void *arg)
 {
     struct websocket_client *client = arg;
     size_t left = client->in.len - client->in_used;
@@ -108,7 +110,8 @@ static ssize_t on_frame_receive(wslay_event_context_ptr frames, uint8_t *data, s
     got = recv(client->fd, data, len, 0);
     if (got > 0)
         return got;
-    wslay_event_set_error(frames, got < 0 && errno == EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
+    wslay_event_set_error(frames,
+                          got < 0 && errno == EAGAIN ? WSLAY_ERR_WOULDBLOCK : WSLAY_ERR_CALLBACK_FAILURE);
     return -1;
 }
 
@@ -120,34 +123,37 @@ static int on_mask(wslay_event_context_ptr frames, uint8_t *data, size_t len, vo
     return 0;
 }
 
-static void on_message(wslay_event_context_ptr frames, const struct wslay_event_on_msg_recv_arg *message, void *arg)
+static void on_message(wslay_event_context_ptr frames, const struct wslay_event_on_msg_recv_arg *message,
+                       void *arg)
 {
     struct websocket_client *client = arg;
 
     (void)frames;
     if (message->opcode == WSLAY_TEXT_FRAME)
-        client->options.on_text(client->options.arg, (struct str_view){ (const char *)message->msg, message->msg_length });
+        client->options.on_text(client->options.arg,
+                                (struct str_view){ (const char *)message->msg, message->msg_length });
     else if (message->opcode == WSLAY_CONNECTION_CLOSE)
         client->code = message->status_code;
 }
 
 static void client_move_frames(struct websocket_client *client, int events)
 {
-    if (((events & UV_READABLE) && wslay_event_recv(client->frames) != 0)
-        || wslay_event_send(client->frames) != 0
-        || (!wslay_event_want_read(client->frames) && !wslay_event_want_write(client->frames))) {
+    if (((events & UV_READABLE) && wslay_event_recv(client->frames) != 0) ||
+        wslay_event_send(client->frames) != 0 ||
+        (!wslay_event_want_read(client->frames) && !wslay_event_want_write(client->frames))) {
         client_end(client);
         return;
     }
     if (client->state == CLIENT_OPEN)
-        loop_poll_start(client->poll, UV_READABLE | (wslay_event_want_write(client->frames) ? UV_WRITABLE : 0));
+        loop_poll_start(client->poll,
+                        UV_READABLE | (wslay_event_want_write(client->frames) ? UV_WRITABLE : 0));
 }
 
 /* ---- handshake ---- */
 
 static void client_make_request(struct websocket_client *client)
 {
-    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";   /* RFC 6455 §1.3 */
+    static const char guid[] = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"; /* RFC 6455 §1.3 */
     unsigned char nonce[16], digest[EVP_MAX_MD_SIZE];
     unsigned digest_len = 0;
     SCOPED_BUF key, accept;
@@ -201,8 +207,9 @@ static void client_read_answer(struct websocket_client *client)
     end = memmem(buf_text(&client->in), client->in.len, "\r\n\r\n", 4);
     if (end == NULL)
         return;
-    if (strncmp(client->in.data, "HTTP/1.1 101", 12) != 0
-        || memmem(client->in.data, (size_t)(end - client->in.data), client->accept, strlen(client->accept)) == NULL) {
+    if (strncmp(client->in.data, "HTTP/1.1 101", 12) != 0 ||
+        memmem(client->in.data, (size_t)(end - client->in.data), client->accept, strlen(client->accept)) ==
+            NULL) {
         client->in.data[strcspn(client->in.data, "\r\n")] = '\0';
         client_fail(client, client->in.data);
         return;
@@ -263,7 +270,8 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
         return;
     }
     client->fd = socket(found->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (client->fd < 0 || (connect(client->fd, found->ai_addr, found->ai_addrlen) != 0 && errno != EINPROGRESS)) {
+    if (client->fd < 0 ||
+        (connect(client->fd, found->ai_addr, found->ai_addrlen) != 0 && errno != EINPROGRESS)) {
         client_fail(client, strerror(errno));
     } else {
         client->poll = loop_poll_new(client->loop, client->fd, on_ready, client);
@@ -272,7 +280,8 @@ static void on_resolved(uv_getaddrinfo_t *resolve, int status, struct addrinfo *
     uv_freeaddrinfo(found);
 }
 
-struct websocket_client *websocket_client_start(struct loop *loop, const struct websocket_client_options *options)
+struct websocket_client *websocket_client_start(struct loop *loop,
+                                                const struct websocket_client_options *options)
 {
     const struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_family = AF_INET };
     struct websocket_client *client = calloc(1, sizeof *client);
@@ -291,7 +300,8 @@ struct websocket_client *websocket_client_start(struct loop *loop, const struct 
     buf_init(&client->out, HANDSHAKE_MAX_BYTES);
     buf_init(&client->in, HANDSHAKE_MAX_BYTES);
     client_make_request(client);
-    if (uv_getaddrinfo(loop_uv(loop), &client->resolve, on_resolved, client->host, client->port, &hints) != 0) {
+    if (uv_getaddrinfo(loop_uv(loop), &client->resolve, on_resolved, client->host, client->port, &hints) !=
+        0) {
         client->state = CLIENT_CONNECTING;
         client_fail(client, "cannot be resolved");
     }
@@ -310,7 +320,7 @@ void websocket_client_close(struct websocket_client *client)
 {
     client->code = 1000;
     if (client->state == CLIENT_RESOLVING)
-        client->state = CLIENT_CLOSED;          /* on_resolved() ends it */
+        client->state = CLIENT_CLOSED; /* on_resolved() ends it */
     else
         client_end(client);
 }

@@ -25,7 +25,10 @@ static void on_agent(const Guichet__V1__PutAgentReply *reply, void *arg)
 
 static bool role_parse(const char *text, Guichet__V1__Role *ret_role, struct err *err)
 {
-    static const struct { const char *name; Guichet__V1__Role role; } roles[] = {
+    static const struct {
+        const char *name;
+        Guichet__V1__Role role;
+    } roles[] = {
         { "agent", GUICHET__V1__ROLE__ROLE_AGENT },
         { "supervisor", GUICHET__V1__ROLE__ROLE_SUPERVISOR },
         { "admin", GUICHET__V1__ROLE__ROLE_ADMIN },
@@ -51,7 +54,8 @@ static size_t split_queues(char *text, char **queues)
 
 int ctl_agent_add(struct ctl *ctl, int argc, char **argv)
 {
-    const char *tenant = "demo", *name = NULL, *role = "agent", *capacity = "5", *password = NULL, *queues = "";
+    const char *tenant = "demo", *name = NULL, *role = "agent", *capacity = "5", *password = NULL,
+               *queues = "";
     const struct ctl_option options[] = {
         { "--tenant", &tenant, "the tenant's name" },
         { "--name", &name, "the name customers see" },
@@ -69,7 +73,8 @@ int ctl_agent_add(struct ctl *ctl, int argc, char **argv)
         return ctl_fail(&err);
     if (argc != 1)
         return err_set(&err, ERR_INVALID, "agent add needs one login"), ctl_fail(&err);
-    if (!role_parse(role, &request.role, &err) || !ctl_secret(password, &secret, &err) || !ctl_mesh(ctl, &err)) {
+    if (!role_parse(role, &request.role, &err) || !ctl_secret(password, &secret, &err) ||
+        !ctl_mesh(ctl, &err)) {
         free(secret);
         return ctl_fail(&err);
     }

@@ -52,8 +52,8 @@ static void print_conversation(struct json_object *item)
     if (conversation == NULL)
         return;
     json_int(conversation, "number", &number);
-    printf("[%lld] %-9s %-20s %s\n", (long long)number, word(work, "state"), word(conversation, "customer_name"),
-           word(conversation, "last_preview"));
+    printf("[%lld] %-9s %-20s %s\n", (long long)number, word(work, "state"),
+           word(conversation, "customer_name"), word(conversation, "last_preview"));
 }
 
 static void on_list(struct chat *chat, int status, struct json_object *value)
@@ -80,7 +80,8 @@ static void on_take_list(struct chat *chat, int status, struct json_object *valu
         struct json_object *conversation = json_member(json_object_array_get_idx(items, i), "conversation");
         int64_t number = 0;
 
-        if (conversation == NULL || !json_int(conversation, "number", &number) || number != chat->conversation_number)
+        if (conversation == NULL || !json_int(conversation, "number", &number) ||
+            number != chat->conversation_number)
             continue;
         snprintf(chat->conversation_id, sizeof chat->conversation_id, "%s", json_str(conversation, "id"));
         snprintf(path, sizeof path, "/conversations/%s/assign", chat->conversation_id);
@@ -99,7 +100,8 @@ static void on_history(struct chat *chat, int status, struct json_object *value)
     if (chat_is_problem(status, value) || items == NULL)
         return;
     for (size_t i = json_object_array_length(items); i-- > 0;) {
-        struct json_object *item = json_object_array_get_idx(items, i), *content = json_member(item, "content");
+        struct json_object *item = json_object_array_get_idx(items, i),
+                           *content = json_member(item, "content");
         struct json_object *parts = content != NULL ? json_member(content, "parts") : NULL;
 
         for (size_t p = 0; parts != NULL && p < json_object_array_length(parts); p++) {

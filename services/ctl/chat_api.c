@@ -30,7 +30,8 @@ static void on_answer(void *arg, const struct http_result *result)
     call.done(call.chat, result->status, value);
 }
 
-void chat_call(struct chat *chat, const char *method, const char *path, struct str_view body, chat_answer_fn *done)
+void chat_call(struct chat *chat, const char *method, const char *path, struct str_view body,
+               chat_answer_fn *done)
 {
     struct http_client_request request = { .method = method, .body = body, .timeout_ms = CALL_TIMEOUT_MS };
     struct chat_call *call = malloc(sizeof *call);

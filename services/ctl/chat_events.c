@@ -121,8 +121,14 @@ static void on_ticket(struct chat *chat, int status, struct json_object *value)
     }
     split_origin(chat->ctl->api, host, sizeof host, port, sizeof port);
     const struct websocket_client_options options = {
-        .host = host, .port = port, .target = buf_text(&target), .subprotocol = "guichet.v1.json",
-        .on_open = on_open, .on_text = on_text, .on_close = on_close, .arg = chat,
+        .host = host,
+        .port = port,
+        .target = buf_text(&target),
+        .subprotocol = "guichet.v1.json",
+        .on_open = on_open,
+        .on_text = on_text,
+        .on_close = on_close,
+        .arg = chat,
     };
     chat->socket = websocket_client_start(chat->ctl->loop, &options);
 }

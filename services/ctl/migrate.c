@@ -40,9 +40,9 @@ int ctl_migrate(struct ctl *ctl, int argc, char **argv)
     struct err err = { 0 };
 
     (void)ctl;
-    if (!ctl_options(&argc, argv, options, &err)
-        || !migrate_schema("context", context, context_migrations, context_migration_count, &err)
-        || !migrate_schema("routing", routing, routing_migrations, routing_migration_count, &err))
+    if (!ctl_options(&argc, argv, options, &err) ||
+        !migrate_schema("context", context, context_migrations, context_migration_count, &err) ||
+        !migrate_schema("routing", routing, routing_migrations, routing_migration_count, &err))
         return ctl_fail(&err);
     return 0;
 }

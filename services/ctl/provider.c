@@ -34,7 +34,7 @@ struct provider {
     struct http_client *client;
     const char *account_sid, *number, *webhook, *deliver_to;
     char *auth_token;
-    struct sent sent[SENT_MAX];        /* a ring: number n is at n % SENT_MAX */
+    struct sent sent[SENT_MAX]; /* a ring: number n is at n % SENT_MAX */
     uint64_t sent_count;
 };
 
@@ -69,8 +69,8 @@ void provider_new_sid(char ret_sid[static 40])
     ret_sid[34] = '\0';
 }
 
-static void post_form(struct provider *provider, const char *sign_url, const char *url, const struct sign_param *params,
-                      size_t count, http_done_fn *done, void *arg)
+static void post_form(struct provider *provider, const char *sign_url, const char *url,
+                      const struct sign_param *params, size_t count, http_done_fn *done, void *arg)
 {
     struct http_client_request request = { .method = "POST", .url = url, .timeout_ms = CALL_TIMEOUT_MS };
     SCOPED_BUF form = { 0 }, signature = { 0 };
@@ -117,10 +117,14 @@ static void receipt_send(void *arg)
 {
     struct receipt *receipt = arg;
     const struct sign_param params[] = {
-        { "AccountSid", receipt->provider->account_sid }, { "ApiVersion", "2010-04-01" },
-        { "From", receipt->provider->number },            { "MessageSid", receipt->sid },
-        { "MessageStatus", receipt->status },             { "SmsSid", receipt->sid },
-        { "SmsStatus", receipt->status },                 { "To", receipt->to },
+        { "AccountSid", receipt->provider->account_sid },
+        { "ApiVersion", "2010-04-01" },
+        { "From", receipt->provider->number },
+        { "MessageSid", receipt->sid },
+        { "MessageStatus", receipt->status },
+        { "SmsSid", receipt->sid },
+        { "SmsStatus", receipt->status },
+        { "To", receipt->to },
     };
 
     post_form(receipt->provider, receipt->url, receipt->url, params, COUNT_OF(params), on_receipt, receipt);
@@ -221,7 +225,8 @@ static void handle_send(struct provider *provider, struct http_exchange *exchang
     if (callback[0] != '\0')
         receipt_start(provider, callback, sid, to);
     buf_init(&body, 4096);
-    buf_printf(&body, "{\"sid\":\"%s\",\"status\":\"queued\",\"num_segments\":\"1\",\"error_code\":null}\n", sid);
+    buf_printf(&body, "{\"sid\":\"%s\",\"status\":\"queued\",\"num_segments\":\"1\",\"error_code\":null}\n",
+               sid);
     reply_json(exchange, 201, &body);
 }
 
@@ -239,7 +244,8 @@ static void handle_messages(struct provider *provider, struct http_exchange *exc
     for (uint64_t n = from; n < provider->sent_count; n++) {
         const struct sent *sent = &provider->sent[n % SENT_MAX];
 
-        buf_printf(&body, "%s{\"number\":%llu,\"to\":", n > from ? "," : "", (unsigned long long)sent->number);
+        buf_printf(&body, "%s{\"number\":%llu,\"to\":", n > from ? "," : "",
+                   (unsigned long long)sent->number);
         json_append_string(&body, str_view_of(sent->to));
         buf_append_text(&body, ",\"text\":");
         json_append_string(&body, str_view_of(sent->text));
@@ -268,7 +274,8 @@ static void on_webhook(void *arg, const struct http_result *result)
     reply_json(exchange, 200, &body);
 }
 
-static void webhook_send(struct provider *provider, struct http_exchange *exchange, const char *from, const char *text)
+static void webhook_send(struct provider *provider, struct http_exchange *exchange, const char *from,
+                         const char *text)
 {
     struct simulation *simulation = calloc(1, sizeof *simulation);
 
@@ -277,13 +284,21 @@ static void webhook_send(struct provider *provider, struct http_exchange *exchan
     simulation->exchange = exchange;
     provider_new_sid(simulation->sid);
     const struct sign_param params[] = {
-        { "AccountSid", provider->account_sid }, { "ApiVersion", "2010-04-01" },  { "Body", text },
-        { "From", from },                        { "MessageSid", simulation->sid }, { "NumMedia", "0" },
-        { "NumSegments", "1" },                  { "SmsMessageSid", simulation->sid },
-        { "SmsSid", simulation->sid },           { "SmsStatus", "received" },     { "To", provider->number },
+        { "AccountSid", provider->account_sid },
+        { "ApiVersion", "2010-04-01" },
+        { "Body", text },
+        { "From", from },
+        { "MessageSid", simulation->sid },
+        { "NumMedia", "0" },
+        { "NumSegments", "1" },
+        { "SmsMessageSid", simulation->sid },
+        { "SmsSid", simulation->sid },
+        { "SmsStatus", "received" },
+        { "To", provider->number },
     };
 
-    post_form(provider, provider->webhook, provider->deliver_to, params, COUNT_OF(params), on_webhook, simulation);
+    post_form(provider, provider->webhook, provider->deliver_to, params, COUNT_OF(params), on_webhook,
+              simulation);
 }
 
 static void handle_simulate(struct provider *provider, struct http_exchange *exchange)
@@ -327,10 +342,16 @@ static void on_signal(void *arg)
 static bool provider_open(struct provider *provider, const char *listen, struct err *err)
 {
     const struct http_client_options client = {
-        .allow_private_addresses = true, .allow_plain_http = true, .user_agent = "TwilioProxy/1.1",
+        .allow_private_addresses = true,
+        .allow_plain_http = true,
+        .user_agent = "TwilioProxy/1.1",
     };
     const struct http_server_options server = {
-        .name = "provider", .listen = listen, .handler = on_request, .arg = provider, .answer_timeout_ms = 20000,
+        .name = "provider",
+        .listen = listen,
+        .handler = on_request,
+        .arg = provider,
+        .answer_timeout_ms = 20000,
     };
 
     provider->ctl->loop = loop_new();
@@ -370,7 +391,8 @@ int ctl_provider(struct ctl *ctl, int argc, char **argv)
     if (!ctl_options(&argc, argv, options, &err))
         return ctl_fail(&err);
     if (provider.account_sid == NULL || provider.number == NULL || provider.webhook == NULL)
-        return err_set(&err, ERR_INVALID, "provider needs --account-sid, --number and --webhook"), ctl_fail(&err);
+        return err_set(&err, ERR_INVALID, "provider needs --account-sid, --number and --webhook"),
+               ctl_fail(&err);
     if (provider.deliver_to == NULL)
         provider.deliver_to = provider.webhook;
     if (!ctl_secret(token, &provider.auth_token, &err) || !provider_open(&provider, listen, &err))

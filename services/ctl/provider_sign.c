@@ -34,6 +34,7 @@ void ctl_sign_form(const char *token, const char *url, const struct sign_param *
         buf_append_text(&text, sorted[i].name);
         buf_append_text(&text, sorted[i].value);
     }
-    HMAC(EVP_sha1(), token, (int)strlen(token), (const unsigned char *)buf_text(&text), text.len, mac, &mac_len);
+    HMAC(EVP_sha1(), token, (int)strlen(token), (const unsigned char *)buf_text(&text), text.len, mac,
+         &mac_len);
     base64_append(signature, mac, mac_len);
 }

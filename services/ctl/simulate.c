@@ -16,7 +16,7 @@ struct simulate {
     struct ctl *ctl;
     struct http_client *client;
     const char *from, *text;
-    uint64_t seen;                     /* messages of the stand-in, up to here */
+    uint64_t seen; /* messages of the stand-in, up to here */
     uint64_t follow_until_ms;
     bool is_texted;
     struct loop_timer *timer;
@@ -42,11 +42,13 @@ static void on_texted(void *arg, const struct http_result *result)
     struct err err = { 0 };
 
     if (result->err.kind != ERR_NONE) {
-        fprintf(stderr, "guichetctl: the provider stand-in at %s: %s\n", simulate->ctl->provider, result->err.text);
+        fprintf(stderr, "guichetctl: the provider stand-in at %s: %s\n", simulate->ctl->provider,
+                result->err.text);
         ctl_end(simulate->ctl, err_exit_code(result->err.kind));
         return;
     }
-    if (!json_read(result->body, &value, &err) || !json_int(value, "status", &status) || status < 200 || status > 299) {
+    if (!json_read(result->body, &value, &err) || !json_int(value, "status", &status) || status < 200 ||
+        status > 299) {
         fprintf(stderr, "guichetctl: the webhook was answered %d %s\n", (int)status,
                 value != NULL && json_str(value, "error") != NULL ? json_str(value, "error") : err.text);
         ctl_end(simulate->ctl, 1);

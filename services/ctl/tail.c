@@ -20,9 +20,9 @@
 struct tail {
     struct ctl *ctl;
     const char *tenant;
-    uint64_t sequence;                 /* printed up to here           */
-    uint64_t until;                    /* 0: for ever                  */
-    bool starts_now;                   /* skip to the end at first     */
+    uint64_t sequence; /* printed up to here           */
+    uint64_t until;    /* 0: for ever                  */
+    bool starts_now;   /* skip to the end at first     */
     bool is_reading, is_rung;
     char epoch[64];
     struct loop_timer *timer;
@@ -84,8 +84,8 @@ static void tail_read(struct tail *tail)
     request.epoch = tail->epoch;
     request.limit = TAIL_LIMIT;
     guichet__v1__routing__read_events(
-        mesh_client_call(tail->ctl->mesh, &(struct mesh_call){ .tenant = tail->tenant, .timeout_ms = 5000 }), &request,
-        on_events, tail);
+        mesh_client_call(tail->ctl->mesh, &(struct mesh_call){ .tenant = tail->tenant, .timeout_ms = 5000 }),
+        &request, on_events, tail);
 }
 
 static void on_doorbell(void *arg, const char *tenant, uint64_t sequence)
@@ -113,8 +113,8 @@ int ctl_tail(struct ctl *ctl, int argc, char **argv)
     };
     struct err err = { 0 };
 
-    if (!ctl_options(&argc, argv, options, &err) || !ctl_mesh(ctl, &err)
-        || !mesh_subscriber_new(ctl->loop, &ctl->doorbells, 1, on_doorbell, &tail, &tail.subscriber, &err))
+    if (!ctl_options(&argc, argv, options, &err) || !ctl_mesh(ctl, &err) ||
+        !mesh_subscriber_new(ctl->loop, &ctl->doorbells, 1, on_doorbell, &tail, &tail.subscriber, &err))
         return ctl_fail(&err);
     tail.starts_now = from == NULL;
     tail.sequence = from != NULL ? strtoull(from, NULL, 10) : 0;
