@@ -58,7 +58,8 @@ static void client_free(void *arg)
     free(client);
 }
 
-/* The one way out; on_close comes in the next turn. The frames are freed then too: we may be called from inside them. */
+/* The one way out; on_close comes in the next turn. The frames are freed then too: we may be called from
+ * inside them. */
 static void client_end(struct websocket_client *client)
 {
     if (client->state == CLIENT_CLOSED)
