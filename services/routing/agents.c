@@ -69,7 +69,8 @@ static void on_agent_put(struct routing_call *call, struct db_work *work)
     const Guichet__V1__PutAgentRequest *input = call->input;
     const struct db_result *row = db_work_result(work, 0);
     struct put *put = routing_call_state(call, sizeof(*put));
-    const struct db_param params[] = { DB_PARAM_TEXT(input->tenant), DB_PARAM_UUID(db_text(work, row, 0, 0)) };
+    const struct db_param params[] = { DB_PARAM_TEXT(input->tenant),
+                                       DB_PARAM_UUID(db_text(work, row, 0, 0)) };
 
     guichet__v1__put_agent_reply__init(&put->reply);
     put->reply.is_new = db_i64(row, 0, 1) != 0;
@@ -111,8 +112,8 @@ ROUTING_RPC(put_agent, PutAgent, PutAgentReply)
     if (!routing_call_is_tenant(call, input->tenant))
         return;
     if (input->login[0] == '\0' || strlen(input->login) > LOGIN_MAX_BYTES)
-        routing_call_refuse(call, ERR_INVALID, "the login has %zu bytes: 1 to %d are needed", strlen(input->login),
-                            LOGIN_MAX_BYTES);
+        routing_call_refuse(call, ERR_INVALID, "the login has %zu bytes: 1 to %d are needed",
+                            strlen(input->login), LOGIN_MAX_BYTES);
     else if (input->role > GUICHET__V1__ROLE__ROLE_ADMIN)
         routing_call_refuse(call, ERR_INVALID, "role %d is none", (int)input->role);
     else if (input->capacity > CAPACITY_MAX)
@@ -150,8 +151,8 @@ ROUTING_RPC(list_agents, ListAgents, ListAgentsReply)
         DB_PARAM_I32(*limit + 1),
     };
     if (routing_call_is_tenant(call, input->tenant) && routing_call_is_id(call, "after_id", after, true))
-        routing_call_query(call, call->routing->database.short_, &routing_sql_list_agents, params, COUNT_OF(params),
-                           on_agents);
+        routing_call_query(call, call->routing->database.short_, &routing_sql_list_agents, params,
+                           COUNT_OF(params), on_agents);
 }
 
 /* ---- queues and accounts ---- */
@@ -183,8 +184,8 @@ ROUTING_RPC(list_queues, ListQueues, ListQueuesReply)
     const struct db_param params[] = { DB_PARAM_TEXT(input->tenant) };
 
     if (routing_call_is_tenant(call, input->tenant))
-        routing_call_query(call, call->routing->database.short_, &routing_sql_list_queues, params, COUNT_OF(params),
-                           on_queues);
+        routing_call_query(call, call->routing->database.short_, &routing_sql_list_queues, params,
+                           COUNT_OF(params), on_queues);
 }
 
 static void on_accounts(struct routing_call *call, struct db_work *work)
@@ -208,6 +209,6 @@ ROUTING_RPC(list_accounts, ListAccounts, ListAccountsReply)
     };
 
     if (routing_call_is_tenant(call, input->tenant))
-        routing_call_query(call, call->routing->database.short_, &routing_sql_list_accounts, params, COUNT_OF(params),
-                           on_accounts);
+        routing_call_query(call, call->routing->database.short_, &routing_sql_list_accounts, params,
+                           COUNT_OF(params), on_accounts);
 }

@@ -21,7 +21,7 @@ struct announce {
     Guichet__V1__RefusedAccount **refused;
     size_t refused_count;
     size_t running;
-    struct err err;                    /* the first */
+    struct err err; /* the first */
 };
 
 /* What one tenant's transaction gets; arrays as long as there are accounts. */
@@ -38,7 +38,8 @@ static const struct routing_connector_config *find_connector(const struct routin
     const struct routing_connector_config *connectors = config->connectors.items;
 
     for (size_t i = 0; i < config->connectors.count; i++)
-        if (strcmp(connectors[i].name, input->connector) == 0 && strcmp(connectors[i].channel, input->channel) == 0)
+        if (strcmp(connectors[i].name, input->connector) == 0 &&
+            strcmp(connectors[i].channel, input->channel) == 0)
             return &connectors[i];
     return NULL;
 }
@@ -76,7 +77,8 @@ static void answer(struct routing_call *call)
 {
     struct routing *routing = call->routing;
     struct announce *announce = call->state;
-    const struct routing_token_keys keys = { routing->config->token_key, routing->config->token_key_previous };
+    const struct routing_token_keys keys = { routing->config->token_key,
+                                             routing->config->token_key_previous };
     Guichet__V1__AnnounceRequest claims = GUICHET__V1__ANNOUNCE_REQUEST__INIT;
     Guichet__V1__AnnounceReply reply = GUICHET__V1__ANNOUNCE_REPLY__INIT;
     size_t count = announce->input->n_accounts;
@@ -182,11 +184,17 @@ static void store_part(struct routing_call *call, const char *tenant)
         return;
     work = db_work_new(routing->database.short_);
     const struct db_param params[] = {
-        DB_PARAM_TEXT(tenant), DB_PARAM_TEXT(announce->input->connector), DB_PARAM_TEXT(announce->input->channel),
-        ARRAY(DB_TEXT_ARRAY, part->ids), ARRAY(DB_TEXT_ARRAY, part->addresses),
-        ARRAY(DB_TEXT_ARRAY, part->names), ARRAY(DB_BYTES_ARRAY, part->capabilities),
-        ARRAY(DB_I32_ARRAY, part->sends), ARRAY(DB_I32_ARRAY, part->resends),
-        ARRAY(DB_I32_ARRAY, part->horizons), DB_PARAM_I64(routing->config->account_ttl_ms),
+        DB_PARAM_TEXT(tenant),
+        DB_PARAM_TEXT(announce->input->connector),
+        DB_PARAM_TEXT(announce->input->channel),
+        ARRAY(DB_TEXT_ARRAY, part->ids),
+        ARRAY(DB_TEXT_ARRAY, part->addresses),
+        ARRAY(DB_TEXT_ARRAY, part->names),
+        ARRAY(DB_BYTES_ARRAY, part->capabilities),
+        ARRAY(DB_I32_ARRAY, part->sends),
+        ARRAY(DB_I32_ARRAY, part->resends),
+        ARRAY(DB_I32_ARRAY, part->horizons),
+        DB_PARAM_I64(routing->config->account_ttl_ms),
     };
 
     db_work_add(work, &routing_sql_announce, params, COUNT_OF(params));
@@ -199,7 +207,8 @@ void routing_connector_announce(Guichet__V1__Connector_Service *service,
                                 Guichet__V1__AnnounceReply_Closure closure, void *closure_data)
 {
     struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
     struct announce *announce = routing_call_state(call, sizeof(*announce));
     struct err err = { 0 };
 
@@ -210,7 +219,8 @@ void routing_connector_announce(Guichet__V1__Connector_Service *service,
                                  time_now_us(), routing->config->clock_skew_ms, &err) ||
         announce->connector == NULL) {
         if (err.kind == ERR_NONE)
-            err_set(&err, ERR_FORBIDDEN, "connector '%s': unknown, or its secret is another", input->connector);
+            err_set(&err, ERR_FORBIDDEN, "connector '%s': unknown, or its secret is another",
+                    input->connector);
         stats_add_label(routing->stats, ROUTING_ANNOUNCES, "refused", 1);
         log_event(LOG_WARN, "announce_refused", LOG_TEXT("connector", input->connector),
                   LOG_TEXT("channel", input->channel), LOG_ERR(&err));

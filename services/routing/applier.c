@@ -190,15 +190,17 @@ static void on_applied(void *arg, struct db_work *work, const struct err *err)
         stats_add(routing->stats, ROUTING_APPLIED, feed->batch.count);
         stats_observe_ms(routing->stats, ROUTING_APPLY_TIME,
                          (double)(loop_now_ms(routing->loop) - feed->apply_started_ms));
-        feed->limit = feed->limit * 2 < routing->config->apply_limit ? feed->limit * 2 : routing->config->apply_limit;
+        feed->limit =
+            feed->limit * 2 < routing->config->apply_limit ? feed->limit * 2 : routing->config->apply_limit;
         feed_moved_on(feed, (uint64_t)db_i64(db_work_result(work, 0), 0, 0));
         return;
     }
     if (err->kind == ERR_CANCELED)
         return;
     if (is_data_error(work, err)) {
-        log_event(LOG_ERROR, "apply_refused", LOG_TEXT("tenant", feed->tenant), LOG_NUMBER("after", feed->cursor),
-                  LOG_NUMBER("count", feed->batch.count), LOG_TEXT("sqlstate", db_work_sqlstate(work)), LOG_ERR(err));
+        log_event(LOG_ERROR, "apply_refused", LOG_TEXT("tenant", feed->tenant),
+                  LOG_NUMBER("after", feed->cursor), LOG_NUMBER("count", feed->batch.count),
+                  LOG_TEXT("sqlstate", db_work_sqlstate(work)), LOG_ERR(err));
         if (feed->batch.count == 1) {
             feed_skip(feed, err);
         } else {
@@ -249,8 +251,9 @@ static void feed_skip(struct routing_feed *feed, const struct err *err)
     };
 
     stats_add(routing->stats, ROUTING_SKIPPED, 1);
-    log_event(LOG_ERROR, "change_skipped", LOG_TEXT("tenant", feed->tenant), LOG_NUMBER("sequence", feed->batch.last),
-              LOG_TEXT("conversation", feed->batch.conversation), LOG_ERR(err));
+    log_event(LOG_ERROR, "change_skipped", LOG_TEXT("tenant", feed->tenant),
+              LOG_NUMBER("sequence", feed->batch.last), LOG_TEXT("conversation", feed->batch.conversation),
+              LOG_ERR(err));
     feed_move(feed, FEED_APPLYING);
     db_work_add(work, &routing_sql_skip_change, params, COUNT_OF(params));
     db_work_run(work, on_skipped, feed);
@@ -306,7 +309,8 @@ bool routing_applier_check(void *arg, struct err *err)
 
     for (size_t i = 0; i < applier->count; i++)
         if (applier->feeds[i].is_broken)
-            return err_set(err, ERR_CONFLICT, "the feed of tenant '%s' needs a resync", applier->feeds[i].tenant);
+            return err_set(err, ERR_CONFLICT, "the feed of tenant '%s' needs a resync",
+                           applier->feeds[i].tenant);
     return true;
 }
 
@@ -315,7 +319,7 @@ static void on_released(void *arg, struct db_work *work, const struct err *err)
     (void)arg;
     (void)work;
     if (err->kind != ERR_NONE)
-        log_event(LOG_INFO, "feeds_not_released", LOG_ERR(err));   /* the leases run out */
+        log_event(LOG_INFO, "feeds_not_released", LOG_ERR(err)); /* the leases run out */
 }
 
 void routing_applier_stop(struct routing_applier *applier)
@@ -336,7 +340,7 @@ void routing_applier_stop(struct routing_applier *applier)
 
         loop_timer_stop(applier->feeds[i].retry_timer);
         TAILQ_FOREACH(waiter, &applier->feeds[i].waiters, link)
-            loop_timer_start(waiter->timer, 0, 0);
+        loop_timer_start(waiter->timer, 0, 0);
     }
 }
 

@@ -30,11 +30,11 @@ struct routing_feed {
     bool is_forwarding, is_forwarded_again;
     uint64_t fencing, cursor, last_sequence;
     char epoch[EPOCH_BYTES];
-    uint32_t limit;                    /* halves while a bad change is looked for */
+    uint32_t limit; /* halves while a bad change is looked for */
     struct loop_timer *retry_timer;
     uint32_t retry_ms;
     uint64_t apply_started_ms;
-    struct {                           /* of the batch being applied */
+    struct { /* of the batch being applied */
         uint64_t last, count;
         bool has_work;
         char conversation[ID_TEXT_BYTES], epoch[EPOCH_BYTES];
@@ -48,16 +48,16 @@ struct routing_applier {
     struct routing_feed *feeds;
     size_t count;
     struct loop_timer *hold_timer, *poll_timer;
-    bool is_holding;                   /* hold_feeds under way */
+    bool is_holding; /* hold_feeds under way */
     bool is_looking, is_looking_again;
     bool is_stopped;
 };
 
-
-struct routing_feed *routing_lease_find(struct routing_applier *applier, const char *tenant);  /* NULL: not ours */
-void routing_lease_hold_now(void *applier);               /* takes or renews what can be had */
-void routing_lease_tell_waiters(struct routing_feed *feed);   /* the cursor has moved */
-void routing_lease_end_waiters(struct routing_feed *feed);    /* all, at once */
+struct routing_feed *routing_lease_find(struct routing_applier *applier,
+                                        const char *tenant); /* NULL: not ours */
+void routing_lease_hold_now(void *applier);                  /* takes or renews what can be had */
+void routing_lease_tell_waiters(struct routing_feed *feed);  /* the cursor has moved */
+void routing_lease_end_waiters(struct routing_feed *feed);   /* all, at once */
 /* If it is ours and nothing is under way. */
 void routing_applier_read(struct routing_feed *feed);
 

@@ -10,20 +10,65 @@
 
 /* In the order of the function's parameters, from the seventh on. */
 enum column {
-    SEQUENCE, KIND, AT, CONVERSATION, NUMBER, THREAD, CUSTOMER, ACCOUNT, CHANNEL, MESSAGE, MESSAGE_SEQUENCE,
-    DIRECTION, MESSAGE_KIND, TEXT, OCCURRED, IS_NEW, IS_REOPENED, STATE, ACTOR, WHY, PROVIDER_ID, RECEIPT_STATE,
-    RECEIPT_DELIVERY, WATERMARK, RECEIPT_REASON, PROVIDER_CODE, PROVIDER_TEXT, PAYLOAD, COLUMN_COUNT
+    SEQUENCE,
+    KIND,
+    AT,
+    CONVERSATION,
+    NUMBER,
+    THREAD,
+    CUSTOMER,
+    ACCOUNT,
+    CHANNEL,
+    MESSAGE,
+    MESSAGE_SEQUENCE,
+    DIRECTION,
+    MESSAGE_KIND,
+    TEXT,
+    OCCURRED,
+    IS_NEW,
+    IS_REOPENED,
+    STATE,
+    ACTOR,
+    WHY,
+    PROVIDER_ID,
+    RECEIPT_STATE,
+    RECEIPT_DELIVERY,
+    WATERMARK,
+    RECEIPT_REASON,
+    PROVIDER_CODE,
+    PROVIDER_TEXT,
+    PAYLOAD,
+    COLUMN_COUNT
 };
 
 static const enum db_type column_types[COLUMN_COUNT] = {
-    [SEQUENCE] = DB_I64_ARRAY, [KIND] = DB_I32_ARRAY, [AT] = DB_TIME_US_ARRAY, [CONVERSATION] = DB_UUID_ARRAY,
-    [NUMBER] = DB_I32_ARRAY, [THREAD] = DB_UUID_ARRAY, [CUSTOMER] = DB_UUID_ARRAY, [ACCOUNT] = DB_TEXT_ARRAY,
-    [CHANNEL] = DB_TEXT_ARRAY, [MESSAGE] = DB_UUID_ARRAY, [MESSAGE_SEQUENCE] = DB_I32_ARRAY,
-    [DIRECTION] = DB_I32_ARRAY, [MESSAGE_KIND] = DB_I32_ARRAY, [TEXT] = DB_TEXT_ARRAY,
-    [OCCURRED] = DB_TIME_US_ARRAY, [IS_NEW] = DB_BOOL_ARRAY, [IS_REOPENED] = DB_BOOL_ARRAY,
-    [STATE] = DB_I32_ARRAY, [ACTOR] = DB_UUID_ARRAY, [WHY] = DB_TEXT_ARRAY, [PROVIDER_ID] = DB_TEXT_ARRAY,
-    [RECEIPT_STATE] = DB_I32_ARRAY, [RECEIPT_DELIVERY] = DB_UUID_ARRAY, [WATERMARK] = DB_TIME_US_ARRAY,
-    [RECEIPT_REASON] = DB_I32_ARRAY, [PROVIDER_CODE] = DB_TEXT_ARRAY, [PROVIDER_TEXT] = DB_TEXT_ARRAY,
+    [SEQUENCE] = DB_I64_ARRAY,
+    [KIND] = DB_I32_ARRAY,
+    [AT] = DB_TIME_US_ARRAY,
+    [CONVERSATION] = DB_UUID_ARRAY,
+    [NUMBER] = DB_I32_ARRAY,
+    [THREAD] = DB_UUID_ARRAY,
+    [CUSTOMER] = DB_UUID_ARRAY,
+    [ACCOUNT] = DB_TEXT_ARRAY,
+    [CHANNEL] = DB_TEXT_ARRAY,
+    [MESSAGE] = DB_UUID_ARRAY,
+    [MESSAGE_SEQUENCE] = DB_I32_ARRAY,
+    [DIRECTION] = DB_I32_ARRAY,
+    [MESSAGE_KIND] = DB_I32_ARRAY,
+    [TEXT] = DB_TEXT_ARRAY,
+    [OCCURRED] = DB_TIME_US_ARRAY,
+    [IS_NEW] = DB_BOOL_ARRAY,
+    [IS_REOPENED] = DB_BOOL_ARRAY,
+    [STATE] = DB_I32_ARRAY,
+    [ACTOR] = DB_UUID_ARRAY,
+    [WHY] = DB_TEXT_ARRAY,
+    [PROVIDER_ID] = DB_TEXT_ARRAY,
+    [RECEIPT_STATE] = DB_I32_ARRAY,
+    [RECEIPT_DELIVERY] = DB_UUID_ARRAY,
+    [WATERMARK] = DB_TIME_US_ARRAY,
+    [RECEIPT_REASON] = DB_I32_ARRAY,
+    [PROVIDER_CODE] = DB_TEXT_ARRAY,
+    [PROVIDER_TEXT] = DB_TEXT_ARRAY,
     [PAYLOAD] = DB_BYTES_ARRAY,
 };
 
@@ -74,7 +119,8 @@ static void fill_receipt(union cell_column *columns, size_t i, const Guichet__V1
     columns[PROVIDER_TEXT].texts[i] = str_view_of(receipt->provider_text);
 }
 
-static void fill_change(union cell_column *columns, size_t i, const Guichet__V1__Change *change, struct arena *arena)
+static void fill_change(union cell_column *columns, size_t i, const Guichet__V1__Change *change,
+                        struct arena *arena)
 {
     columns[SEQUENCE].numbers[i] = (int64_t)change->sequence;
     columns[KIND].numbers[i] = change->kind;
@@ -107,8 +153,8 @@ void routing_apply_add(struct db_work *work, const struct routing_feed_lease *le
     union cell_column columns[COLUMN_COUNT];
     enum { HEAD = 6 };
     struct db_param params[HEAD + COLUMN_COUNT] = {
-        DB_PARAM_TEXT(lease->tenant),   DB_PARAM_UUID(lease->holder), DB_PARAM_I64(lease->fencing),
-        DB_PARAM_I64(lease->cursor),    DB_PARAM_TEXT(lease->epoch),  DB_PARAM_I64(lease->ttl_ms),
+        DB_PARAM_TEXT(lease->tenant), DB_PARAM_UUID(lease->holder), DB_PARAM_I64(lease->fencing),
+        DB_PARAM_I64(lease->cursor),  DB_PARAM_TEXT(lease->epoch),  DB_PARAM_I64(lease->ttl_ms),
     };
 
     for (size_t c = 0; c < COLUMN_COUNT; c++) {

@@ -10,7 +10,7 @@
 #include "core/id.h"
 #include "ops/log.h"
 
-enum { ANSWER_MARGIN_MS = 20 };        /* of the caller's deadline, kept for the way back */
+enum { ANSWER_MARGIN_MS = 20 }; /* of the caller's deadline, kept for the way back */
 
 struct routing_call *routing_call_new(struct routing *routing, const ProtobufCMessage *input,
                                       ProtobufCClosure closure, void *closure_data)

@@ -17,19 +17,20 @@ struct routing_call {
     ProtobufCClosure closure;
     void *closure_data;
     routing_rows_fn *on_rows;
-    void *state;                       /* the handler's own */
+    void *state; /* the handler's own */
 };
 
-#define ROUTING_CALL(rpc, input, closure, closure_data) \
+#define ROUTING_CALL(rpc, input, closure, closure_data)                                                      \
     routing_call_new((rpc)->routing, &(input)->base, (ProtobufCClosure)(closure), (closure_data))
 
 struct routing_call *routing_call_new(struct routing *routing, const ProtobufCMessage *input,
                                       ProtobufCClosure closure, void *closure_data);
-void *routing_call_state(struct routing_call *call, size_t size);      /* zeroed; also call->state */
+void *routing_call_state(struct routing_call *call, size_t size); /* zeroed; also call->state */
 /* The one way out, either of them, once. */
 void routing_call_answer(struct routing_call *call, const ProtobufCMessage *reply);
 void routing_call_fail(struct routing_call *call, const struct err *err);
-void routing_call_refuse(struct routing_call *call, enum err_kind kind, const char *fmt, ...) PRINTF_LIKE(3, 4);
+void routing_call_refuse(struct routing_call *call, enum err_kind kind, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
 /* Checks that answer the request themselves when they fail. The tenant must be configured and the envelope's. */
 bool routing_call_is_tenant(struct routing_call *call, const char *tenant);
 bool routing_call_is_id(struct routing_call *call, const char *name, const char *value, bool is_optional);

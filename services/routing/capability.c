@@ -88,8 +88,8 @@ static bool check_parts(const Guichet__V1__Capabilities *capabilities, const Gui
     return content->n_parts > 0 || err_set(err, ERR_INVALID, "the message is empty");
 }
 
-static bool check_window(const Guichet__V1__Capabilities *capabilities, int64_t last_inbound_us, int64_t now_us,
-                         struct err *err)
+static bool check_window(const Guichet__V1__Capabilities *capabilities, int64_t last_inbound_us,
+                         int64_t now_us, struct err *err)
 {
     char closed[TIME_TEXT_BYTES];
     int64_t end_us = last_inbound_us + (int64_t)capabilities->window_s * 1000000;
@@ -97,15 +97,19 @@ static bool check_window(const Guichet__V1__Capabilities *capabilities, int64_t 
     if (capabilities->window_s == 0 || (last_inbound_us != 0 && now_us < end_us))
         return true;
     if (last_inbound_us == 0)
-        return err_set(err, ERR_INVALID, "free text is allowed for %u s after the customer's message only, and "
-                       "they have not written", capabilities->window_s);
+        return err_set(err, ERR_INVALID,
+                       "free text is allowed for %u s after the customer's message only, and "
+                       "they have not written",
+                       capabilities->window_s);
     time_format(end_us, closed);
-    return err_set(err, ERR_INVALID, "free text is allowed for %u s after the customer's last message: over since %s",
+    return err_set(err, ERR_INVALID,
+                   "free text is allowed for %u s after the customer's last message: over since %s",
                    capabilities->window_s, closed);
 }
 
-bool routing_capability_check(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Content *content,
-                              bool is_start, int64_t last_inbound_us, int64_t now_us, struct err *err)
+bool routing_capability_check(const Guichet__V1__Capabilities *capabilities,
+                              const Guichet__V1__Content *content, bool is_start, int64_t last_inbound_us,
+                              int64_t now_us, struct err *err)
 {
     bool is_template;
 

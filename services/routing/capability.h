@@ -9,7 +9,8 @@
 
 /* ERR_INVALID tells what, the limit and the actual value. `last_inbound_us`: 0 when the customer never wrote
  * on the thread. `is_start`: we write first. */
-bool routing_capability_check(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Content *content,
-                              bool is_start, int64_t last_inbound_us, int64_t now_us, struct err *err) MUST_USE;
+bool routing_capability_check(const Guichet__V1__Capabilities *capabilities,
+                              const Guichet__V1__Content *content, bool is_start, int64_t last_inbound_us,
+                              int64_t now_us, struct err *err) MUST_USE;
 
 #endif

@@ -18,21 +18,45 @@ enum part_kind { TEXT, HTML, MEDIA, TEMPLATE, MENU, LOCATION, NONE };
 
 static const struct {
     const char *label;
-    struct { uint32_t max; Guichet__V1__LengthUnit unit; bool html, subject, media, templates, menus, start; uint32_t window_s; } can;
+    struct {
+        uint32_t max;
+        Guichet__V1__LengthUnit unit;
+        bool html, subject, media, templates, menus, start;
+        uint32_t window_s;
+    } can;
     enum part_kind part;
     const char *text, *subject;
     bool is_start;
     int64_t last_inbound_us;
-    const char *says;                  /* NULL: allowed */
+    const char *says; /* NULL: allowed */
 } cases[] = {
     { "plain text", { .max = 5 }, TEXT, "hallo", "", false, 0, NULL },
     { "no limit known", { 0 }, TEXT, "any length at all", "", false, 0, NULL },
-    { "one too many", { .max = 4 }, TEXT, "hallo", "", false, 0, "the text has 5 characters, the channel takes 4" },
+    { "one too many",
+      { .max = 4 },
+      TEXT,
+      "hallo",
+      "",
+      false,
+      0,
+      "the text has 5 characters, the channel takes 4" },
     { "characters, not bytes", { .max = 5 }, TEXT, "h\xc3\xa4ll\xc3\xb6", "", false, 0, NULL },
-    { "bytes", { .max = 6, .unit = GUICHET__V1__LENGTH_UNIT__LENGTH_UNIT_BYTES }, TEXT, "h\xc3\xa4ll\xc3\xb6", "", false, 0,
+    { "bytes",
+      { .max = 6, .unit = GUICHET__V1__LENGTH_UNIT__LENGTH_UNIT_BYTES },
+      TEXT,
+      "h\xc3\xa4ll\xc3\xb6",
+      "",
+      false,
+      0,
       "the text has 7 bytes" },
-    { "UTF-16 counts twice beyond the plane", { .max = 1, .unit = GUICHET__V1__LENGTH_UNIT__LENGTH_UNIT_UTF16 }, TEXT,
-      "\xf0\x9f\x93\xa6", "", false, 0, "the text has 2 UTF-16 units" },
+    { "UTF-16 counts twice beyond the plane",
+      { .max = 1, .unit = GUICHET__V1__LENGTH_UNIT__LENGTH_UNIT_UTF16 },
+      TEXT,
+      "\xf0\x9f\x93\xa6",
+      "",
+      false,
+      0,
+      "the text has 2 UTF-16 units" },
     { "empty text", { 0 }, TEXT, "", "", false, 0, "the text is empty" },
     { "no part", { 0 }, NONE, "", "", false, 0, "the message is empty" },
     { "HTML refused", { 0 }, HTML, "<b>", "", false, 0, "cannot send HTML" },
@@ -47,9 +71,23 @@ static const struct {
     { "writing first refused", { 0 }, TEXT, "x", "", true, 0, "does not allow writing first" },
     { "writing first allowed", { .start = true }, TEXT, "x", "", true, 0, NULL },
     { "window open", { .window_s = 60 }, TEXT, "x", "", false, NOW_US - 59 * SECOND_US, NULL },
-    { "window over", { .window_s = 60 }, TEXT, "x", "", false, NOW_US - 60 * SECOND_US, "over since 2023-11-14T22:13:20" },
+    { "window over",
+      { .window_s = 60 },
+      TEXT,
+      "x",
+      "",
+      false,
+      NOW_US - 60 * SECOND_US,
+      "over since 2023-11-14T22:13:20" },
     { "window never opened", { .window_s = 60 }, TEXT, "x", "", false, 0, "they have not written" },
-    { "a template passes the window", { .window_s = 60, .templates = true }, TEMPLATE, "", "", false, 0, NULL },
+    { "a template passes the window",
+      { .window_s = 60, .templates = true },
+      TEMPLATE,
+      "",
+      "",
+      false,
+      0,
+      NULL },
 };
 
 static void fill_part(Guichet__V1__Part *part, Guichet__V1__Text *text, enum part_kind kind)
@@ -111,7 +149,8 @@ static void test_capability_check(void **state)
         content.parts = &parts;
         content.n_parts = cases[i].part != NONE;
         fill_part(&part, &text, cases[i].part);
-        ok = routing_capability_check(&can, &content, cases[i].is_start, cases[i].last_inbound_us, NOW_US, &err);
+        ok = routing_capability_check(&can, &content, cases[i].is_start, cases[i].last_inbound_us, NOW_US,
+                                      &err);
         if (ok != (cases[i].says == NULL) || (!ok && strstr(err.text, cases[i].says) == NULL) ||
             (!ok && err.kind != ERR_INVALID))
             fail_msg("case '%s': %s '%s'", cases[i].label, ok ? "allowed" : "refused", err.text);

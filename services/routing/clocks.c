@@ -18,9 +18,9 @@ struct clock {
     struct routing *routing;
     const char *tenant;
     struct loop_timer *lease_timer, *ready_timer, *presence_timer;
-    uint64_t lease_due_ms, presence_due_ms;    /* when they fire */
-    bool is_asking, is_asked_again;            /* next_due */
-    bool is_expiring;                          /* expire_leases under way */
+    uint64_t lease_due_ms, presence_due_ms; /* when they fire */
+    bool is_asking, is_asked_again;         /* next_due */
+    bool is_expiring;                       /* expire_leases under way */
     bool is_presence_asking;
 };
 
@@ -29,7 +29,7 @@ struct routing_clocks {
     struct clock *clocks;
     size_t count;
     struct loop_timer *prune_timer;
-    size_t pruning;                            /* which tenant */
+    size_t pruning; /* which tenant */
 };
 
 static struct clock *find_clock(struct routing_clocks *clocks, const char *tenant)
@@ -111,8 +111,8 @@ static void on_expired(void *arg, struct db_work *work, const struct err *err)
         count += n;
         if (n > 0) {
             stats_add_label(routing->stats, ROUTING_EXPIRED, states[i], (uint64_t)n);
-            log_event(LOG_INFO, "leases_expired", LOG_TEXT("tenant", clock->tenant), LOG_TEXT("state", states[i]),
-                      LOG_NUMBER("count", n));
+            log_event(LOG_INFO, "leases_expired", LOG_TEXT("tenant", clock->tenant),
+                      LOG_TEXT("state", states[i]), LOG_NUMBER("count", n));
         }
     }
     if (count > 0) {
@@ -231,7 +231,8 @@ static void on_pruned(void *arg, struct db_work *work, const struct err *err)
     if (err->kind == ERR_CANCELED)
         return;
     if (err->kind != ERR_NONE) {
-        log_event(LOG_WARN, "prune_failed", LOG_TEXT("tenant", clocks->clocks[clocks->pruning].tenant), LOG_ERR(err));
+        log_event(LOG_WARN, "prune_failed", LOG_TEXT("tenant", clocks->clocks[clocks->pruning].tenant),
+                  LOG_ERR(err));
         clocks->pruning++;
     } else {
         rows = db_i64(db_work_result(work, 0), 0, 0);

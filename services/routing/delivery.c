@@ -74,7 +74,8 @@ void routing_connector_start(Guichet__V1__Connector_Service *service, const Guic
                              Guichet__V1__StartReply_Closure closure, void *closure_data)
 {
     struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
     const struct db_param params[] = {
         DB_PARAM_TEXT(input->tenant),
         DB_PARAM_UUID(input->job_id),
@@ -83,7 +84,8 @@ void routing_connector_start(Guichet__V1__Connector_Service *service, const Guic
     };
 
     if (check_job(call, input->tenant, input->job_id, input->lease))
-        routing_call_query(call, routing->database.short_, &routing_sql_start, params, COUNT_OF(params), on_started);
+        routing_call_query(call, routing->database.short_, &routing_sql_start, params, COUNT_OF(params),
+                           on_started);
 }
 
 /* ---- Report ---- */
@@ -132,11 +134,13 @@ static struct db_param cut_text(const char *text)
     return (struct db_param){ .type = DB_TEXT, .text = view };
 }
 
-void routing_connector_report(Guichet__V1__Connector_Service *service, const Guichet__V1__ReportRequest *input,
+void routing_connector_report(Guichet__V1__Connector_Service *service,
+                              const Guichet__V1__ReportRequest *input,
                               Guichet__V1__ReportReply_Closure closure, void *closure_data)
 {
     struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
     const Guichet__V1__Outcome *outcome = input->outcome;
     int64_t delays_ms[ROUTING_DELAYS];
 
@@ -157,5 +161,6 @@ void routing_connector_report(Guichet__V1__Connector_Service *service, const Gui
         { .type = DB_I64_ARRAY, .items = delays_ms, .count = ROUTING_DELAYS },
         DB_PARAM_I64(routing->config->unknown_hold_ms),
     };
-    routing_call_query(call, routing->database.short_, &routing_sql_report, params, COUNT_OF(params), on_reported);
+    routing_call_query(call, routing->database.short_, &routing_sql_report, params, COUNT_OF(params),
+                       on_reported);
 }

@@ -90,7 +90,8 @@ ROUTING_RPC(get_deliveries, GetDeliveries, GetDeliveriesReply)
     if (!routing_call_is_tenant(call, input->tenant))
         return;
     if (input->n_message_ids > MESSAGES_MAX) {
-        routing_call_refuse(call, ERR_INVALID, "%zu message_ids: at most %d", input->n_message_ids, MESSAGES_MAX);
+        routing_call_refuse(call, ERR_INVALID, "%zu message_ids: at most %d", input->n_message_ids,
+                            MESSAGES_MAX);
         return;
     }
     ids = arena_alloc(call->arena, (input->n_message_ids + 1) * sizeof(*ids));
@@ -103,13 +104,14 @@ ROUTING_RPC(get_deliveries, GetDeliveries, GetDeliveriesReply)
         DB_PARAM_TEXT(input->tenant),
         { .type = DB_UUID_ARRAY, .items = ids, .count = input->n_message_ids },
     };
-    routing_call_query(call, call->routing->database.short_, &routing_sql_get_deliveries, params, COUNT_OF(params),
-                       on_deliveries);
+    routing_call_query(call, call->routing->database.short_, &routing_sql_get_deliveries, params,
+                       COUNT_OF(params), on_deliveries);
 }
 
 /* ---- status ---- */
 
-static Guichet__V1__TenantStatus *read_status(struct routing_call *call, const struct db_work *work, size_t row)
+static Guichet__V1__TenantStatus *read_status(struct routing_call *call, const struct db_work *work,
+                                              size_t row)
 {
     const struct db_result *rows = db_work_result(work, 0);
     Guichet__V1__TenantStatus *status = arena_alloc(call->arena, sizeof(*status));
@@ -127,7 +129,8 @@ static Guichet__V1__TenantStatus *read_status(struct routing_call *call, const s
 }
 
 /* The accounts of all tenants come after the tenants, one statement each, in the same order as asked. */
-static void read_accounts(struct routing_call *call, const struct db_work *work, Guichet__V1__TenantStatus *status)
+static void read_accounts(struct routing_call *call, const struct db_work *work,
+                          Guichet__V1__TenantStatus *status)
 {
     size_t count = call->routing->config->tenants.count;
 

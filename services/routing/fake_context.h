@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fake_context.h - a context service in memory, for flow tests: records, keeps one tenant's feed, hands it out.
  *
- * Conversation n has the number n; ids are "<part>-0000-7000-8000-<n>" with a part of their own each. */
+ * Conversation n has number n; ids are "<part>-0000-7000-8000-<n>" with a part of their own each. */
 #ifndef GUICHET_ROUTING_FAKE_CONTEXT_H
 #define GUICHET_ROUTING_FAKE_CONTEXT_H
-
 #include <stdio.h>
 #include <string.h>
 
@@ -25,10 +24,9 @@ struct fake_context {
     size_t count;
     unsigned messages;
     const char *tenant;
-    enum err_kind fail_with;           /* not ERR_NONE: Record fails so */
-    bool is_resync_required;
-    bool is_silent;                    /* the doorbell does not ring */
-    char channel[32];                  /* of the last Record */
+    enum err_kind fail_with;            /* not ERR_NONE: Record fails so */
+    bool is_resync_required, is_silent; /* the doorbell does not ring */
+    char channel[32];                   /* of the last Record */
 };
 
 static char *fake_id(struct fake_context *fake, enum fake_part part, unsigned n)
@@ -94,7 +92,8 @@ static Guichet__V1__Change *fake_outbound(struct fake_context *fake, unsigned n,
 
 /* ---- the calls routing makes; record and store are the test's own ---- */
 
-static void fake_read_changes(Guichet__V1__Context_Service *service, const Guichet__V1__ReadChangesRequest *input,
+static void fake_read_changes(Guichet__V1__Context_Service *service,
+                              const Guichet__V1__ReadChangesRequest *input,
                               Guichet__V1__ReadChangesReply_Closure closure, void *closure_data)
 {
     struct fake_context *fake = (struct fake_context *)service;
@@ -112,7 +111,8 @@ static void fake_read_changes(Guichet__V1__Context_Service *service, const Guich
 
 static void fake_set_conversation_state(Guichet__V1__Context_Service *service,
                                         const Guichet__V1__SetConversationStateRequest *input,
-                                        Guichet__V1__SetConversationStateReply_Closure closure, void *closure_data)
+                                        Guichet__V1__SetConversationStateReply_Closure closure,
+                                        void *closure_data)
 {
     struct fake_context *fake = (struct fake_context *)service;
     Guichet__V1__SetConversationStateReply reply = GUICHET__V1__SET_CONVERSATION_STATE_REPLY__INIT;

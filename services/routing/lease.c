@@ -39,7 +39,7 @@ void routing_lease_tell_waiters(struct routing_feed *feed)
     for (waiter = TAILQ_FIRST(&feed->waiters); waiter != NULL; waiter = next) {
         next = TAILQ_NEXT(waiter, link);
         if (waiter->sequence <= feed->cursor && !waiter->is_ready) {
-            waiter->is_ready = true;   /* by its timer: never from inside whatever we are in */
+            waiter->is_ready = true; /* by its timer: never from inside whatever we are in */
             loop_timer_start(waiter->timer, 0, 0);
         }
     }
@@ -64,7 +64,8 @@ void routing_applier_wait(struct routing_applier *applier, const char *tenant, u
 
 /* ---- holding the feeds ---- */
 
-static void take_row(struct routing_feed *feed, const struct db_work *work, const struct db_result *rows, size_t row)
+static void take_row(struct routing_feed *feed, const struct db_work *work, const struct db_result *rows,
+                     size_t row)
 {
     bool is_held = db_i64(rows, row, 1) != 0;
     uint64_t fencing = (uint64_t)db_i64(rows, row, 2);
@@ -75,7 +76,7 @@ static void take_row(struct routing_feed *feed, const struct db_work *work, cons
     if (feed->step == FEED_IDLE) {
         bool is_new = is_held && (!feed->is_held || fencing != feed->fencing);
 
-        if (is_new || !is_held) {      /* else our own cursor is the newer one */
+        if (is_new || !is_held) { /* else our own cursor is the newer one */
             feed->cursor = (uint64_t)db_i64(rows, row, 3);
             snprintf(feed->epoch, sizeof(feed->epoch), "%s", db_text(work, rows, row, 4));
         }
@@ -85,7 +86,7 @@ static void take_row(struct routing_feed *feed, const struct db_work *work, cons
         if (is_new || feed->is_kicked)
             routing_applier_read(feed);
     } else if (!is_held || fencing != feed->fencing) {
-        feed->is_held = false;         /* what is under way is fenced off; then the row counts */
+        feed->is_held = false; /* what is under way is fenced off; then the row counts */
     }
 }
 

@@ -24,7 +24,7 @@ enum { TOKEN_BYTES = 32, PASSWORD_MIN_BYTES = 8, PASSWORD_MAX_BYTES = 256, LOGIN
 struct password_job {
     struct routing_call *call;
     const char *password;
-    const char *known_hash;            /* NULL: make one */
+    const char *known_hash; /* NULL: make one */
     char hash[crypto_pwhash_STRBYTES];
     bool is_match;
     routing_hashed_fn *done;
@@ -32,7 +32,7 @@ struct password_job {
 
 struct login {
     struct password_job job;
-    char *agent_id;                    /* "" when there is none of this login */
+    char *agent_id; /* "" when there is none of this login */
     char *token;
     uint8_t token_hash[SHA256_DIGEST_LENGTH];
 };
@@ -127,8 +127,8 @@ ROUTING_RPC(login, Login, LoginReply)
         return;
     }
     if (routing_call_is_tenant(call, input->tenant))
-        routing_call_query(call, call->routing->database.short_, &routing_sql_begin_login, params, COUNT_OF(params),
-                           on_attempt);
+        routing_call_query(call, call->routing->database.short_, &routing_sql_begin_login, params,
+                           COUNT_OF(params), on_attempt);
 }
 
 static void on_attempt(struct routing_call *call, struct db_work *work)
@@ -238,8 +238,8 @@ ROUTING_RPC(logout, Logout, LogoutReply)
 
     SHA256((const uint8_t *)input->token, strlen(input->token), hash);
     const struct db_param params[] = { hash_param(hash) };
-    routing_call_query(call, call->routing->database.short_, &routing_sql_close_session, params, COUNT_OF(params),
-                       on_closed);
+    routing_call_query(call, call->routing->database.short_, &routing_sql_close_session, params,
+                       COUNT_OF(params), on_closed);
 }
 
 static void on_session_checked(struct routing_call *call, struct db_work *work)
@@ -262,7 +262,8 @@ ROUTING_RPC(check_session, CheckSession, CheckSessionReply)
     uint8_t hash[SHA256_DIGEST_LENGTH];
 
     SHA256((const uint8_t *)input->token, strlen(input->token), hash);
-    const struct db_param params[] = { hash_param(hash), DB_PARAM_I64(call->routing->config->seen_interval_ms) };
-    routing_call_query(call, call->routing->database.short_, &routing_sql_check_session, params, COUNT_OF(params),
-                       on_session_checked);
+    const struct db_param params[] = { hash_param(hash),
+                                       DB_PARAM_I64(call->routing->config->seen_interval_ms) };
+    routing_call_query(call, call->routing->database.short_, &routing_sql_check_session, params,
+                       COUNT_OF(params), on_session_checked);
 }

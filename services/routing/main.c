@@ -18,8 +18,8 @@ int main(int argc, char **argv)
     struct err err = { 0 };
     int exit_code = 0;
 
-    if (!service_open(&service, argc, argv, &err) || !routing_new(&routing, &service, &config, &err)
-        || !service_ready(&service, &err))
+    if (!service_open(&service, argc, argv, &err) || !routing_new(&routing, &service, &config, &err) ||
+        !service_ready(&service, &err))
         exit_code = service_fail(&service, &err);
     else
         service_run(&service);

@@ -30,7 +30,7 @@ struct pull_tenant {
     const char *name;
     struct str_view *accounts;
     size_t count;
-    bool is_due;                       /* ask the database for it */
+    bool is_due; /* ask the database for it */
 };
 
 struct pull {
@@ -40,8 +40,8 @@ struct pull {
     enum pull_step step;
     struct pull_tenant *tenants;
     size_t tenant_count;
-    size_t asking;                     /* which tenant */
-    bool is_over;                      /* its time is up */
+    size_t asking; /* which tenant */
+    bool is_over;  /* its time is up */
     uint32_t jobs_max;
     Guichet__V1__Job **jobs;
     size_t job_count;
@@ -109,7 +109,7 @@ static void pull_ask(struct pull *pull)
         struct pull_tenant *tenant = &pull->tenants[pull->asking];
         struct db_work *work;
         struct str_view *leases;
-        char (*texts)[ID_TEXT_BYTES];
+        char(*texts)[ID_TEXT_BYTES];
 
         if (!tenant->is_due)
             continue;
@@ -139,7 +139,8 @@ static Guichet__V1__Outbound *read_payload(struct pull *pull, struct str_view pa
 {
     ProtobufCMessage *message = NULL;
 
-    if (!pb_unpack(packed, &guichet__v1__outbound__descriptor, &pb_limits_default, pull->call->arena, &message, err))
+    if (!pb_unpack(packed, &guichet__v1__outbound__descriptor, &pb_limits_default, pull->call->arena,
+                   &message, err))
         return NULL;
     return (Guichet__V1__Outbound *)message;
 }
@@ -160,7 +161,7 @@ static void add_job(struct pull *pull, const char *tenant, const struct db_work 
     job->lease_ms = pull->call->routing->config->delivery_lease_ms;
     job->kind_case = GUICHET__V1__JOB__KIND_SEND;
     job->send = read_payload(pull, db_bytes(rows, row, 5), &err);
-    if (job->send == NULL) {               /* the lease runs out; nothing was sent */
+    if (job->send == NULL) { /* the lease runs out; nothing was sent */
         log_event(LOG_ERROR, "job_unreadable", LOG_TEXT("tenant", tenant), LOG_TEXT("delivery", job->id),
                   LOG_ERR(&err));
         return;
@@ -214,7 +215,8 @@ static bool take_accounts(struct pull *pull, const Guichet__V1__PullRequest *inp
     pull->tenants = arena_alloc(call->arena, (count + 1) * sizeof(*pull->tenants));
     for (size_t i = 0; i < count; i++) {
         const Guichet__V1__AnnouncedAccount *account =
-            input->n_account_ids > 0 ? routing_token_account(claims, "", input->account_ids[i]) : claims->accounts[i];
+            input->n_account_ids > 0 ? routing_token_account(claims, "", input->account_ids[i])
+                                     : claims->accounts[i];
         struct pull_tenant *tenant = pull->tenants;
 
         if (account == NULL) {
@@ -250,7 +252,8 @@ void routing_connector_pull(Guichet__V1__Connector_Service *service, const Guich
 {
     struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
     const struct routing_config *config = routing->config;
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
     struct pull *pull = routing_call_state(call, sizeof(*pull));
     uint32_t wait_ms;
 
@@ -274,9 +277,11 @@ void routing_connector_pull(Guichet__V1__Connector_Service *service, const Guich
 void routing_connector_no_pull(Guichet__V1__Connector_Service *service, const Guichet__V1__PullRequest *input,
                                Guichet__V1__PullReply_Closure closure, void *closure_data)
 {
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
 
-    routing_call_refuse(call, ERR_INVALID, "Pull has a listener of its own: long polls must not use up this one");
+    routing_call_refuse(call, ERR_INVALID,
+                        "Pull has a listener of its own: long polls must not use up this one");
 }
 
 /* ---- waking ---- */

@@ -29,7 +29,7 @@ struct reply {
     Guichet__V1__ReplyReply answer;
     Guichet__V1__ConversationView view;
     Guichet__V1__Delivery delivery;
-    bool is_new;                       /* the conversation is, by this call */
+    bool is_new; /* the conversation is, by this call */
     uint64_t change_sequence;
 };
 
@@ -65,7 +65,8 @@ static void fail(struct routing_call *call)
 {
     const struct err *err = mesh_err();
 
-    stats_add_label(call->routing->stats, ROUTING_REPLIES, err_is_retryable(err->kind) ? "failed" : "refused", 1);
+    stats_add_label(call->routing->stats, ROUTING_REPLIES, err_is_retryable(err->kind) ? "failed" : "refused",
+                    1);
     routing_call_fail(call, err);
 }
 
@@ -113,7 +114,8 @@ static bool may_write(struct routing_call *call, const struct routing_actor *act
         refuse(call, ERR_NOT_FOUND, "there is no such conversation");
     else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && !actor->is_assigned &&
              item->state != GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED)
-        refuse(call, ERR_FORBIDDEN, "only its agent or a supervisor writes in a conversation: claim it first");
+        refuse(call, ERR_FORBIDDEN,
+               "only its agent or a supervisor writes in a conversation: claim it first");
     else
         return true;
     return false;
@@ -145,8 +147,9 @@ static const Guichet__V1__Thread *choose_thread(const Guichet__V1__Conversation 
     for (size_t i = 0; i < conversation->n_threads; i++) {
         const Guichet__V1__Thread *thread = conversation->threads[i];
 
-        if (id[0] != '\0' ? strcmp(thread->id, id) == 0
-                          : chosen == NULL || pbtime_us(thread->last_inbound_at) > pbtime_us(chosen->last_inbound_at))
+        if (id[0] != '\0'
+                ? strcmp(thread->id, id) == 0
+                : chosen == NULL || pbtime_us(thread->last_inbound_at) > pbtime_us(chosen->last_inbound_at))
             chosen = thread;
     }
     return chosen;
@@ -189,8 +192,8 @@ static void ask_account(struct routing_call *call)
         DB_PARAM_TEXT(reply->account_id),
     };
 
-    routing_call_query(call, call->routing->database.short_, &routing_sql_get_account, params, COUNT_OF(params),
-                       on_account);
+    routing_call_query(call, call->routing->database.short_, &routing_sql_get_account, params,
+                       COUNT_OF(params), on_account);
 }
 
 static void on_account(struct routing_call *call, struct db_work *work)
@@ -199,7 +202,8 @@ static void on_account(struct routing_call *call, struct db_work *work)
     struct err err = { 0 };
 
     if (db_rows(db_work_result(work, 0)) == 0) {
-        refuse(call, reply->is_start ? ERR_NOT_FOUND : ERR_CONFLICT, "no connector has announced this account");
+        refuse(call, reply->is_start ? ERR_NOT_FOUND : ERR_CONFLICT,
+               "no connector has announced this account");
         return;
     }
     reply->account = copy(call, routing_row_account(work, db_work_result(work, 0), 0, call->arena));
@@ -258,7 +262,8 @@ static void open_thread(struct routing_call *call)
     request.actor_id = reply->actor_id;
     request.idempotency_key = reply->idempotency_key;
     request.subject = reply->content->subject;
-    guichet__v1__context__open_thread(mesh_client_call(call->routing->context, &mesh), &request, on_opened, call);
+    guichet__v1__context__open_thread(mesh_client_call(call->routing->context, &mesh), &request, on_opened,
+                                      call);
 }
 
 static void on_opened(const Guichet__V1__OpenThreadReply *opened, void *arg)
@@ -313,7 +318,8 @@ static void store(struct routing_call *call)
     request.direction = GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_OUTBOUND;
     request.actor_id = reply->actor_id;
     request.idempotency_key = reply->idempotency_key;
-    guichet__v1__context__store_outbound(mesh_client_call(call->routing->context, &mesh), &request, on_stored, call);
+    guichet__v1__context__store_outbound(mesh_client_call(call->routing->context, &mesh), &request, on_stored,
+                                         call);
 }
 
 /* As our feed will make it: the delivery's id is the message's. */
@@ -354,7 +360,8 @@ static void on_stored(const Guichet__V1__StoreOutboundReply *stored, void *arg)
     if (stored->change_sequence > 0)
         routing_applier_kick(call->routing->applier, reply->tenant, true);
     if (reply->is_start && stored->change_sequence > 0)
-        routing_applier_wait(call->routing->applier, reply->tenant, stored->change_sequence, on_applied, call);
+        routing_applier_wait(call->routing->applier, reply->tenant, stored->change_sequence, on_applied,
+                             call);
     else
         on_applied(call);
 }
@@ -371,7 +378,7 @@ static void on_applied(void *arg)
     const struct db_param items[] = { tenant, { .type = DB_UUID_ARRAY, .items = &conversation, .count = 1 } };
     struct db_work *work;
 
-    if (call->routing->database.short_ == NULL) {      /* we are going down */
+    if (call->routing->database.short_ == NULL) { /* we are going down */
         refuse(call, ERR_UNAVAILABLE, "routing goes down");
         return;
     }

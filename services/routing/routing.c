@@ -22,12 +22,15 @@ extern const size_t routing_migration_count;
 
 struct routing_start {
     struct loop_timer *timer;
-    size_t tenant;                     /* which is being made */
+    size_t tenant; /* which is being made */
 };
 
-struct routing_published { uint64_t sequence; };   /* one per tenant, in the configuration's order */
+struct routing_published {
+    uint64_t sequence;
+}; /* one per tenant, in the configuration's order */
 
-static const Guichet__V1__Connector_Service connector_service = GUICHET__V1__CONNECTOR__INIT(routing_connector_);
+static const Guichet__V1__Connector_Service connector_service =
+    GUICHET__V1__CONNECTOR__INIT(routing_connector_);
 static const Guichet__V1__Routing_Service routing_service = GUICHET__V1__ROUTING__INIT(routing_rpc_);
 
 /* ---- tenants, at start ---- */
@@ -89,7 +92,8 @@ static void put_next(void *arg)
     count = tenant->queues.count;
     work = db_work_new(routing->database.short_);
     arena = db_work_arena(work);
-    struct str_view *ids = arena_alloc(arena, count * sizeof(*ids)), *names = arena_alloc(arena, count * sizeof(*ids));
+    struct str_view *ids = arena_alloc(arena, count * sizeof(*ids)),
+                    *names = arena_alloc(arena, count * sizeof(*ids));
     struct str_view *accounts = arena_alloc(arena, count * sizeof(*ids));
     for (size_t i = 0; i < count; i++) {
         char *id = arena_alloc(arena, ID_TEXT_BYTES);
@@ -229,7 +233,8 @@ static bool open_listener(struct routing *routing, size_t index, const char *nam
         .name = name,
         .listen = listen,
         .service = "routing",
-        .max_in_flight = rpc == &routing->pull_rpc.base.base ? routing->config->pulls_max : routing->config->requests_max,
+        .max_in_flight =
+            rpc == &routing->pull_rpc.base.base ? routing->config->pulls_max : routing->config->requests_max,
         .authorise = is_for_connectors ? routing_connector_authorise : NULL,
         .authorise_arg = routing,
     };
@@ -258,12 +263,15 @@ static bool open_mesh(struct routing *routing, struct err *err)
     routing->routing_rpc = (struct routing_rpc){ routing_service, routing };
     return mesh_client_new(routing->loop, &options, &routing->context, err) &&
            mesh_publisher_new(routing->loop, config->publish, &routing->publisher, err) &&
-           open_listener(routing, 0, "connector", config->listen_connector, &routing->submit_rpc.base.base, err) &&
+           open_listener(routing, 0, "connector", config->listen_connector, &routing->submit_rpc.base.base,
+                         err) &&
            open_listener(routing, 1, "pull", config->listen_pull, &routing->pull_rpc.base.base, err) &&
-           open_listener(routing, 2, "gateway", config->listen_gateway, &routing->routing_rpc.base.base, err) &&
+           open_listener(routing, 2, "gateway", config->listen_gateway, &routing->routing_rpc.base.base,
+                         err) &&
            open_listener(routing, 3, "ctl", config->listen_ctl, &routing->routing_rpc.base.base, err) &&
            mesh_subscriber_new(routing->loop, (const char *const *)config->context_doorbells.items,
-                               config->context_doorbells.count, on_doorbell, routing, &routing->doorbells, err);
+                               config->context_doorbells.count, on_doorbell, routing, &routing->doorbells,
+                               err);
 }
 
 bool routing_new(struct routing **ret_routing, struct service *service, const struct routing_config *config,
@@ -274,7 +282,7 @@ bool routing_new(struct routing **ret_routing, struct service *service, const st
 
     if (routing == NULL)
         abort();
-    *ret_routing = routing;            /* half-built is freed by routing_free() */
+    *ret_routing = routing; /* half-built is freed by routing_free() */
     routing->service = service;
     routing->config = config;
     routing->loop = service->loop;

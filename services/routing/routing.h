@@ -7,58 +7,11 @@
 #ifndef GUICHET_ROUTING_H
 #define GUICHET_ROUTING_H
 
+#include "config.h"
 #include "guichet/v1/connector.pb-c.h"
 #include "guichet/v1/context.pb-c.h"
 #include "guichet/v1/routing.pb-c.h"
 #include "io/mesh.h"
-#include "service/database.h"
-#include "service/service.h"
-
-struct routing_queue_config {
-    char *name;
-    struct config_strings accounts;
-};
-
-struct routing_tenant_config {
-    char *name;
-    struct config_list queues;         /* struct routing_queue_config */
-};
-
-struct routing_connector_config {
-    char *name;
-    char *channel;
-    char *secret;
-    struct config_strings tenants;
-};
-
-struct routing_config {
-    struct service_config service;
-    struct database_config database;
-    char *listen_connector, *listen_pull, *listen_gateway, *listen_ctl, *publish;
-    struct config_strings context, context_doorbells;
-    uint32_t context_timeout_ms;
-    char *token_key, *token_key_previous;
-    uint32_t token_ttl_ms, clock_skew_ms, account_ttl_ms;
-    struct config_list tenants, connectors;
-    uint32_t lease_ttl_ms, poll_ms, apply_limit, apply_wait_ms;
-    uint32_t delivery_lease_ms, unknown_hold_ms, retry_base_ms, retry_cap_ms, pull_wait_max_ms, pull_jobs_max;
-    uint32_t pulls_max, requests_max;
-    uint32_t presence_ttl_ms, seen_interval_ms, agent_capacity;
-    uint32_t session_ttl_ms, login_failures_max, login_window_ms, password_threads, password_queue_max;
-    uint32_t event_retention_ms, parked_retention_ms, prune_interval_ms;
-};
-
-enum routing_stat {
-    ROUTING_SUBMITTED, ROUTING_SUBMIT_TIME, ROUTING_ANNOUNCES, ROUTING_APPLIED, ROUTING_APPLY_TIME,
-    ROUTING_SKIPPED, ROUTING_FEEDS_HELD, ROUTING_FEED_LAG, ROUTING_RESYNC, ROUTING_PULLS_WAITING, ROUTING_LEASED,
-    ROUTING_STARTS, ROUTING_REPORTS, ROUTING_EXPIRED, ROUTING_LOGINS, ROUTING_REPLIES, ROUTING_PRESENCE_EXPIRED,
-    ROUTING_PRUNED, ROUTING_STAT_COUNT
-};
-
-extern const struct config_key routing_keys[];
-extern const struct service_stats_table routing_stats_tables[];
-bool routing_config_check(void *config, struct err *err);      /* for service.check_config */
-extern const struct stat_info routing_stats[ROUTING_STAT_COUNT];
 
 struct routing;
 struct routing_applier;
@@ -95,9 +48,9 @@ struct routing {
     struct routing_clocks *clocks;
     struct routing_connector_rpc submit_rpc, pull_rpc;
     struct routing_rpc routing_rpc;
-    struct worker *passwords;          /* argon2id takes its time; apart, so that logins crowd out nothing else */
-    char *dummy_hash;                  /* what unknown logins are compared with */
-    struct routing_start *start;       /* tenants being made; then NULL */
+    struct worker *passwords;    /* argon2id takes its time; apart, so that logins crowd out nothing else */
+    char *dummy_hash;            /* what unknown logins are compared with */
+    struct routing_start *start; /* tenants being made; then NULL */
     struct routing_published *published;
     bool has_tenants, is_draining;
 };
@@ -106,8 +59,6 @@ struct routing {
 bool routing_new(struct routing **ret_routing, struct service *service, const struct routing_config *config,
                  struct err *err) MUST_USE;
 void routing_free(struct routing **routing);
-/* NULL when it is none of ours. */
-const struct routing_tenant_config *routing_find_tenant(const struct routing_config *config, const char *name);
 /* The tenant's log reaches to `sequence` now (0: nothing new there): rings the doorbell. */
 void routing_committed(struct routing *routing, const char *tenant, uint64_t sequence);
 /* Something may be ready for a connector, or a time is nearer: wakes pulls, sets the clocks anew. */
@@ -115,19 +66,23 @@ void routing_wake(struct routing *routing, const char *tenant);
 
 /* ---- the feed (applier.c, apply.c) ---- */
 struct routing_applier *routing_applier_new(struct routing *routing);
-void routing_applier_stop(struct routing_applier *applier);            /* takes no more; gives the leases back */
+void routing_applier_stop(struct routing_applier *applier); /* takes no more; gives the leases back */
 bool routing_applier_is_idle(const struct routing_applier *applier);
 void routing_applier_free(struct routing_applier **applier);
-bool routing_applier_check(void *applier, struct err *err);            /* for /readyz */
+bool routing_applier_check(void *applier, struct err *err); /* for /readyz */
 /* Something is new in context. Where another replica reads this feed, it is told by NOTIFY. */
 void routing_applier_kick(struct routing_applier *applier, const char *tenant, bool is_forwarded);
-void routing_applier_hold(struct routing_applier *applier);            /* a feed may be free */
-void routing_applier_look(struct routing_applier *applier);            /* how far others are */
+void routing_applier_hold(struct routing_applier *applier); /* a feed may be free */
+void routing_applier_look(struct routing_applier *applier); /* how far others are */
 /* done() once changes up to `sequence` are applied, or after apply_wait_ms; from the loop. */
 typedef void routing_applied_fn(void *arg);
 void routing_applier_wait(struct routing_applier *applier, const char *tenant, uint64_t sequence,
                           routing_applied_fn *done, void *arg);
-struct routing_feed_lease { const char *tenant, *holder, *epoch; uint64_t fencing, cursor; uint32_t ttl_ms; };
+struct routing_feed_lease {
+    const char *tenant, *holder, *epoch;
+    uint64_t fencing, cursor;
+    uint32_t ttl_ms;
+};
 /* Adds the call of routing.apply() for these changes, which are borrowed until it returns. */
 void routing_apply_add(struct db_work *work, const struct routing_feed_lease *lease,
                        Guichet__V1__Change *const *changes, size_t count);
@@ -136,13 +91,13 @@ void routing_apply_add(struct db_work *work, const struct routing_feed_lease *le
 struct routing_pulls *routing_pulls_new(struct routing *routing);
 void routing_pulls_drain(struct routing_pulls *pulls);
 void routing_pulls_free(struct routing_pulls **pulls);
-void routing_pulls_wake(struct routing_pulls *pulls, const char *tenant);   /* NULL: all */
+void routing_pulls_wake(struct routing_pulls *pulls, const char *tenant); /* NULL: all */
 enum { ROUTING_DELAYS = 20 };
 /* The back-off by attempt: base * 2^n up to the cap, times a random share (full jitter). */
 void routing_retry_delays(const struct routing_config *config, int64_t ret_delays_ms[ROUTING_DELAYS]);
 struct routing_clocks *routing_clocks_new(struct routing *routing);
 void routing_clocks_free(struct routing_clocks **clocks);
-void routing_clocks_set(struct routing_clocks *clocks, const char *tenant);  /* NULL: all; asks the database */
+void routing_clocks_set(struct routing_clocks *clocks, const char *tenant); /* NULL: all; asks the database */
 void routing_clocks_lease_in(struct routing_clocks *clocks, const char *tenant, uint32_t ms);
 void routing_clocks_presence_in(struct routing_clocks *clocks, const char *tenant, uint32_t ms);
 

@@ -8,13 +8,13 @@
 #include "core/pbtime.h"
 
 /* A message of this type in the arena, initialised; the budget of a request is far beyond a page of rows. */
-#define NEW(arena, type, init) \
-    __extension__({ \
-        type *made_ = arena_alloc((arena), sizeof(type)); \
-        if (made_ == NULL) \
-            abort(); \
-        init(made_); \
-        made_; \
+#define NEW(arena, type, init)                                                                               \
+    __extension__({                                                                                          \
+        type *made_ = arena_alloc((arena), sizeof(type));                                                    \
+        if (made_ == NULL)                                                                                   \
+            abort();                                                                                         \
+        init(made_);                                                                                         \
+        made_;                                                                                               \
     })
 #define TEXT(column) routing_row_text(work, result, row, (column))
 #define NUMBER(column) db_i64(result, row, (column))
@@ -61,8 +61,8 @@ Guichet__V1__Agent *routing_row_agent(const struct db_work *work, const struct d
     return agent;
 }
 
-Guichet__V1__WorkItem *routing_row_work(const struct db_work *work, const struct db_result *result, size_t row,
-                                        size_t from, struct arena *arena)
+Guichet__V1__WorkItem *routing_row_work(const struct db_work *work, const struct db_result *result,
+                                        size_t row, size_t from, struct arena *arena)
 {
     Guichet__V1__WorkItem *item = NEW(arena, Guichet__V1__WorkItem, guichet__v1__work_item__init);
 
@@ -92,8 +92,8 @@ Guichet__V1__ChannelAccount *routing_row_account(const struct db_work *work, con
     account->address = TEXT(3);
     account->display_name = TEXT(4);
     account->queue_id = TEXT(5);
-    account->capabilities = guichet__v1__capabilities__unpack(arena_protobuf(arena), packed.len,
-                                                              (const uint8_t *)packed.data);
+    account->capabilities =
+        guichet__v1__capabilities__unpack(arena_protobuf(arena), packed.len, (const uint8_t *)packed.data);
     account->announced_at = TIME(7);
     account->is_connected = NUMBER(8) != 0;
     return account;

@@ -12,8 +12,8 @@ char *routing_row_text(const struct db_work *work, const struct db_result *resul
 Guichet__V1__Agent *routing_row_agent(const struct db_work *work, const struct db_result *result, size_t row,
                                       struct arena *arena);
 enum { ROUTING_AGENT_COLUMNS = 10 };
-Guichet__V1__WorkItem *routing_row_work(const struct db_work *work, const struct db_result *result, size_t row,
-                                        size_t from, struct arena *arena);
+Guichet__V1__WorkItem *routing_row_work(const struct db_work *work, const struct db_result *result,
+                                        size_t row, size_t from, struct arena *arena);
 Guichet__V1__ChannelAccount *routing_row_account(const struct db_work *work, const struct db_result *result,
                                                  size_t row, struct arena *arena);
 Guichet__V1__Delivery *routing_row_delivery(const struct db_work *work, const struct db_result *result,

@@ -6,37 +6,38 @@
 #include "call.h"
 
 /* ROUTING_RPC(list_work, ListWork, ListWorkReply): its parameters are service, input, closure, closure_data. */
-#define ROUTING_RPC(name, method, reply)                                                                    \
-    void routing_rpc_##name(Guichet__V1__Routing_Service *service, const Guichet__V1__##method##Request *input, \
+#define ROUTING_RPC(name, method, reply)                                                                     \
+    void routing_rpc_##name(Guichet__V1__Routing_Service *service,                                           \
+                            const Guichet__V1__##method##Request *input,                                     \
                             Guichet__V1__##reply##_Closure closure, void *closure_data)
 /* First line of each. */
 #define ROUTING_RPC_CALL() ROUTING_CALL((struct routing_rpc *)service, input, closure, closure_data)
 
-ROUTING_RPC(login, Login, LoginReply);                                    /* login.c */
+ROUTING_RPC(login, Login, LoginReply); /* login.c */
 ROUTING_RPC(logout, Logout, LogoutReply);
 ROUTING_RPC(check_session, CheckSession, CheckSessionReply);
-ROUTING_RPC(set_presence, SetPresence, SetPresenceReply);                 /* agents.c */
+ROUTING_RPC(set_presence, SetPresence, SetPresenceReply); /* agents.c */
 ROUTING_RPC(put_agent, PutAgent, PutAgentReply);
 ROUTING_RPC(list_agents, ListAgents, ListAgentsReply);
 ROUTING_RPC(list_queues, ListQueues, ListQueuesReply);
 ROUTING_RPC(list_accounts, ListAccounts, ListAccountsReply);
-ROUTING_RPC(list_work, ListWork, ListWorkReply);                          /* work.c */
+ROUTING_RPC(list_work, ListWork, ListWorkReply); /* work.c */
 ROUTING_RPC(get_work, GetWork, GetWorkReply);
 ROUTING_RPC(assign, Assign, WorkReply);
 ROUTING_RPC(transfer, Transfer, WorkReply);
-ROUTING_RPC(close, Close, WorkReply);                                     /* state.c */
+ROUTING_RPC(close, Close, WorkReply); /* state.c */
 ROUTING_RPC(reopen, Reopen, WorkReply);
-ROUTING_RPC(reply, Reply, ReplyReply);                                    /* reply.c */
+ROUTING_RPC(reply, Reply, ReplyReply); /* reply.c */
 ROUTING_RPC(start_conversation, StartConversation, ReplyReply);
-ROUTING_RPC(get_deliveries, GetDeliveries, GetDeliveriesReply);           /* events.c */
+ROUTING_RPC(get_deliveries, GetDeliveries, GetDeliveriesReply); /* events.c */
 ROUTING_RPC(read_events, ReadEvents, ReadEventsReply);
 ROUTING_RPC(get_status, GetStatus, GetStatusReply);
 
 /* What an agent may do with a conversation: `get_actor` asks, this reads the answer and says no by itself. */
 struct routing_actor {
     Guichet__V1__Role role;
-    bool is_in_queue, is_assigned;     /* of the item's queue; the item is theirs */
-    Guichet__V1__WorkItem *item;       /* NULL: there is none */
+    bool is_in_queue, is_assigned; /* of the item's queue; the item is theirs */
+    Guichet__V1__WorkItem *item;   /* NULL: there is none */
 };
 void routing_actor_query(struct routing_call *call, const char *tenant, const char *conversation_id,
                          const char *actor_id, routing_rows_fn *on_rows);

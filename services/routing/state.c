@@ -48,8 +48,8 @@ static bool may_change(struct routing_call *call, const struct routing_actor *ac
              !actor->is_assigned)
         routing_call_refuse(call, ERR_FORBIDDEN, "only agents of its queue reopen a conversation");
     else if (change->if_version != 0 && change->if_version != actor->item->version)
-        routing_call_refuse(call, ERR_CONFLICT, "conversation %s is at version %u, not %u", change->conversation_id,
-                            actor->item->version, change->if_version);
+        routing_call_refuse(call, ERR_CONFLICT, "conversation %s is at version %u, not %u",
+                            change->conversation_id, actor->item->version, change->if_version);
     else
         return true;
     return false;
@@ -80,7 +80,8 @@ static void on_state_set(const Guichet__V1__SetConversationStateReply *reply, vo
     if (reply == NULL)
         routing_call_fail(call, mesh_err());
     else if (reply->change_sequence > 0)
-        routing_applier_wait(call->routing->applier, change->tenant, reply->change_sequence, on_applied, call);
+        routing_applier_wait(call->routing->applier, change->tenant, reply->change_sequence, on_applied,
+                             call);
     else
         on_applied(call);
 }
@@ -95,11 +96,11 @@ static void on_applied(void *arg)
         { .type = DB_UUID_ARRAY, .items = &id, .count = 1 },
     };
 
-    if (call->routing->database.short_ == NULL)        /* we are going down */
+    if (call->routing->database.short_ == NULL) /* we are going down */
         routing_call_refuse(call, ERR_UNAVAILABLE, "routing goes down");
     else
-        routing_call_query(call, call->routing->database.short_, &routing_sql_get_work, params, COUNT_OF(params),
-                           on_item);
+        routing_call_query(call, call->routing->database.short_, &routing_sql_get_work, params,
+                           COUNT_OF(params), on_item);
 }
 
 static void on_item(struct routing_call *call, struct db_work *work)
@@ -114,21 +115,21 @@ static void on_item(struct routing_call *call, struct db_work *work)
 ROUTING_RPC(close, Close, WorkReply)
 {
     change_state(ROUTING_RPC_CALL(), &(struct state_change){
-        .tenant = input->tenant,
-        .conversation_id = input->conversation_id,
-        .actor_id = input->actor_id,
-        .if_version = input->if_version,
-        .state = GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED,
-    });
+                                         .tenant = input->tenant,
+                                         .conversation_id = input->conversation_id,
+                                         .actor_id = input->actor_id,
+                                         .if_version = input->if_version,
+                                         .state = GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED,
+                                     });
 }
 
 ROUTING_RPC(reopen, Reopen, WorkReply)
 {
     change_state(ROUTING_RPC_CALL(), &(struct state_change){
-        .tenant = input->tenant,
-        .conversation_id = input->conversation_id,
-        .actor_id = input->actor_id,
-        .if_version = input->if_version,
-        .state = GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_OPEN,
-    });
+                                         .tenant = input->tenant,
+                                         .conversation_id = input->conversation_id,
+                                         .actor_id = input->actor_id,
+                                         .if_version = input->if_version,
+                                         .state = GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_OPEN,
+                                     });
 }

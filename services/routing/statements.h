@@ -6,18 +6,18 @@
 #include "io/db.h"
 
 /* ---- set-up ---- */
-extern const struct db_statement routing_sql_put_tenant;      /* tenant, ids[], names[], accounts[] */
+extern const struct db_statement routing_sql_put_tenant; /* tenant, ids[], names[], accounts[] */
 extern const struct db_statement routing_sql_announce;
-extern const struct db_statement routing_sql_prune;           /* tenant, event ms, parked ms, limit */
-extern const struct db_statement routing_sql_status;          /* tenants[] */
+extern const struct db_statement routing_sql_prune;  /* tenant, event ms, parked ms, limit */
+extern const struct db_statement routing_sql_status; /* tenants[] */
 
 /* ---- feed ---- */
-extern const struct db_statement routing_sql_hold_feeds;      /* tenants[], holder, ttl ms */
-extern const struct db_statement routing_sql_read_feeds;      /* tenants[]: who holds, how far; takes nothing */
-extern const struct db_statement routing_sql_release_feeds;   /* holder */
-extern const struct db_statement routing_sql_apply;           /* see apply.c */
+extern const struct db_statement routing_sql_hold_feeds;    /* tenants[], holder, ttl ms */
+extern const struct db_statement routing_sql_read_feeds;    /* tenants[]: who holds, how far; takes nothing */
+extern const struct db_statement routing_sql_release_feeds; /* holder */
+extern const struct db_statement routing_sql_apply;         /* see apply.c */
 extern const struct db_statement routing_sql_skip_change;
-extern const struct db_statement routing_sql_kick;            /* tenant */
+extern const struct db_statement routing_sql_kick; /* tenant */
 
 /* ---- agents ---- */
 extern const struct db_statement routing_sql_put_agent;
@@ -34,25 +34,26 @@ extern const struct db_statement routing_sql_close_session;   /* hash */
 extern const struct db_statement routing_sql_check_session;   /* hash, touch ms */
 
 /* ---- work ---- */
-extern const struct db_statement routing_sql_get_work;        /* tenant, conversations[] */
-extern const struct db_statement routing_sql_list_waiting;    /* tenant, queue, visible_to, after, limit */
-extern const struct db_statement routing_sql_list_assigned;   /* tenant, agent, queue, visible_to, after, limit */
-extern const struct db_statement routing_sql_list_work;       /* tenant, state, queue, visible_to, after, limit */
-extern const struct db_statement routing_sql_assign;          /* tenant, conversation, agent, actor, if_version */
+extern const struct db_statement routing_sql_get_work;     /* tenant, conversations[] */
+extern const struct db_statement routing_sql_list_waiting; /* tenant, queue, visible_to, after, limit */
+extern const struct db_statement
+    routing_sql_list_assigned;                          /* tenant, agent, queue, visible_to, after, limit */
+extern const struct db_statement routing_sql_list_work; /* tenant, state, queue, visible_to, after, limit */
+extern const struct db_statement routing_sql_assign;    /* tenant, conversation, agent, actor, if_version */
 extern const struct db_statement routing_sql_transfer;
-extern const struct db_statement routing_sql_get_actor;       /* tenant, conversation, actor */
-extern const struct db_statement routing_sql_get_account;     /* tenant, account */
+extern const struct db_statement routing_sql_get_actor;   /* tenant, conversation, actor */
+extern const struct db_statement routing_sql_get_account; /* tenant, account */
 
 /* ---- deliveries ---- */
-extern const struct db_statement routing_sql_lease;           /* tenant, accounts[], leases[], lease ms */
-extern const struct db_statement routing_sql_start;           /* tenant, id, lease, lease ms */
+extern const struct db_statement routing_sql_lease; /* tenant, accounts[], leases[], lease ms */
+extern const struct db_statement routing_sql_start; /* tenant, id, lease, lease ms */
 extern const struct db_statement routing_sql_report;
-extern const struct db_statement routing_sql_expire_leases;   /* tenant, delays[], hold ms */
-extern const struct db_statement routing_sql_next_due;        /* tenant */
-extern const struct db_statement routing_sql_get_deliveries;  /* tenant, messages[] */
+extern const struct db_statement routing_sql_expire_leases;  /* tenant, delays[], hold ms */
+extern const struct db_statement routing_sql_next_due;       /* tenant */
+extern const struct db_statement routing_sql_get_deliveries; /* tenant, messages[] */
 
 /* ---- events ---- */
-extern const struct db_statement routing_sql_event_head;      /* tenant */
-extern const struct db_statement routing_sql_read_events;     /* tenant, after, limit */
+extern const struct db_statement routing_sql_event_head;  /* tenant */
+extern const struct db_statement routing_sql_read_events; /* tenant, after, limit */
 
 #endif

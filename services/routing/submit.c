@@ -16,12 +16,15 @@
 
 enum { EVENTS_MAX = 256 };
 
-struct submit { uint64_t started_ms; };
+struct submit {
+    uint64_t started_ms;
+};
 
 bool routing_connector_authorise(void *arg, struct mesh_request *request, struct err *err)
 {
     struct routing *routing = arg;
-    const struct routing_token_keys keys = { routing->config->token_key, routing->config->token_key_previous };
+    const struct routing_token_keys keys = { routing->config->token_key,
+                                             routing->config->token_key_previous };
     Guichet__V1__AnnounceRequest *claims;
 
     if (strcmp(mesh_request_method(request), "guichet.v1.Connector/Announce") == 0)
@@ -57,15 +60,18 @@ static bool check_events(struct routing_call *call, const Guichet__V1__SubmitReq
     const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
 
     if (input->n_events == 0 || input->n_events > EVENTS_MAX) {
-        routing_call_refuse(call, ERR_INVALID, "%zu events: 1 to %d are allowed", input->n_events, EVENTS_MAX);
+        routing_call_refuse(call, ERR_INVALID, "%zu events: 1 to %d are allowed", input->n_events,
+                            EVENTS_MAX);
         return false;
     }
     for (size_t i = 0; i < input->n_events; i++) {
         Guichet__V1__InboundEvent *event = input->events[i];
 
         if (routing_token_account(claims, input->tenant, event->account_id) == NULL) {
-            routing_call_refuse(call, ERR_FORBIDDEN, "event %zu: account '%.64s' of tenant '%s' is not served by"
-                                " connector '%s'", i, event->account_id, input->tenant, claims->connector);
+            routing_call_refuse(call, ERR_FORBIDDEN,
+                                "event %zu: account '%.64s' of tenant '%s' is not served by"
+                                " connector '%s'",
+                                i, event->account_id, input->tenant, claims->connector);
             return false;
         }
         if (event->tenant[0] != '\0' && strcmp(event->tenant, input->tenant) != 0) {
@@ -111,7 +117,8 @@ static void on_recorded(const Guichet__V1__RecordReply *recorded, void *arg)
     }
     for (size_t i = 0; i < recorded->n_results; i++)
         stats_add_label(routing->stats, ROUTING_SUBMITTED, result_name(recorded->results[i]->result), 1);
-    stats_observe_ms(routing->stats, ROUTING_SUBMIT_TIME, (double)(loop_now_ms(routing->loop) - submit->started_ms));
+    stats_observe_ms(routing->stats, ROUTING_SUBMIT_TIME,
+                     (double)(loop_now_ms(routing->loop) - submit->started_ms));
     if (recorded->change_sequence > 0)
         routing_applier_kick(routing->applier, input->tenant, true);
     reply.results = recorded->results;
@@ -119,11 +126,13 @@ static void on_recorded(const Guichet__V1__RecordReply *recorded, void *arg)
     routing_call_answer(call, &reply.base);
 }
 
-void routing_connector_submit(Guichet__V1__Connector_Service *service, const Guichet__V1__SubmitRequest *input,
+void routing_connector_submit(Guichet__V1__Connector_Service *service,
+                              const Guichet__V1__SubmitRequest *input,
                               Guichet__V1__SubmitReply_Closure closure, void *closure_data)
 {
     struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
-    struct routing_call *call = ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
     const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
     struct submit *submit = routing_call_state(call, sizeof(*submit));
     Guichet__V1__RecordRequest request = GUICHET__V1__RECORD_REQUEST__INIT;

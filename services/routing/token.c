@@ -55,7 +55,8 @@ bool routing_token_verify(const struct routing_token_keys *keys, struct str_view
     mac = (struct str_view){ token.data + packed.len, MAC_BYTES };
     if (!is_signed_by(keys->current, packed, mac) && !is_signed_by(keys->previous, packed, mac))
         return err_set(err, ERR_FORBIDDEN, "the token is not of this centre");
-    if (!pb_unpack(packed, &guichet__v1__announce_request__descriptor, &pb_limits_default, arena, &message, err))
+    if (!pb_unpack(packed, &guichet__v1__announce_request__descriptor, &pb_limits_default, arena, &message,
+                   err))
         return err_at(err, "token");
     claims = (Guichet__V1__AnnounceRequest *)message;
     if (pbtime_us(claims->at) <= now_us)
@@ -71,7 +72,8 @@ const Guichet__V1__AnnouncedAccount *routing_token_account(const Guichet__V1__An
     for (size_t i = 0; i < claims->n_accounts; i++) {
         const Guichet__V1__AnnouncedAccount *account = claims->accounts[i];
 
-        if (strcmp(account->id, account_id) == 0 && (tenant[0] == '\0' || strcmp(account->tenant, tenant) == 0))
+        if (strcmp(account->id, account_id) == 0 &&
+            (tenant[0] == '\0' || strcmp(account->tenant, tenant) == 0))
             return account;
     }
     return NULL;
@@ -86,7 +88,8 @@ bool routing_token_check_mac(const Guichet__V1__AnnounceRequest *request, const 
     SCOPED_BUF text = { 0 };
 
     if (off_us > (int64_t)skew_ms * 1000)
-        return err_set(err, ERR_FORBIDDEN, "connector '%s': its clock is off by %" PRId64 " s, allowed are %u",
+        return err_set(err, ERR_FORBIDDEN,
+                       "connector '%s': its clock is off by %" PRId64 " s, allowed are %u",
                        request->connector, off_us / 1000000, skew_ms / 1000);
     buf_init(&text, MAC_TEXT_MAX_BYTES);
     buf_printf(&text, "%s\n%s\n%" PRId64 "\n", request->connector, request->channel, at_us / 1000000);

@@ -9,13 +9,16 @@
 
 /* A token's claims are an AnnounceRequest: connector, channel, accounts (tenant and id), and in `at` the
  * moment it ends. */
-struct routing_token_keys { const char *current, *previous; };     /* previous may be NULL or empty */
+struct routing_token_keys {
+    const char *current, *previous;
+}; /* previous may be NULL or empty */
 
 void routing_token_sign(const struct routing_token_keys *keys, const Guichet__V1__AnnounceRequest *claims,
                         struct buf *buf);
 /* The claims live in the arena. */
 bool routing_token_verify(const struct routing_token_keys *keys, struct str_view token, int64_t now_us,
-                          struct arena *arena, Guichet__V1__AnnounceRequest **ret_claims, struct err *err) MUST_USE;
+                          struct arena *arena, Guichet__V1__AnnounceRequest **ret_claims,
+                          struct err *err) MUST_USE;
 /* The account's claim; NULL when the token does not hold it. Empty tenant: any. */
 const Guichet__V1__AnnouncedAccount *routing_token_account(const Guichet__V1__AnnounceRequest *claims,
                                                            const char *tenant, const char *account_id);

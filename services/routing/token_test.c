@@ -98,7 +98,11 @@ static void test_token_altered(void **state)
 
 static void test_announce_mac(void **state)
 {
-    static const struct { const char *label, *secret; int64_t off_us; const char *says; } cases[] = {
+    static const struct {
+        const char *label, *secret;
+        int64_t off_us;
+        const char *says;
+    } cases[] = {
         { "right", "secret", 0, NULL },
         { "wrong secret", "guess", 0, "unknown, or its secret is another" },
         { "no secret", "", 0, "unknown, or its secret is another" },
@@ -120,10 +124,12 @@ static void test_announce_mac(void **state)
         request.channel = (char[]){ "sms" };
         request.at = pbtime_new(arena, NOW_US + cases[i].off_us);
         request.nonce = (ProtobufCBinaryData){ 2, (uint8_t[]){ 0xab, 0x01 } };
-        snprintf(text, sizeof(text), "sms-1\nsms\n%lld\nab01", (long long)(NOW_US + cases[i].off_us) / 1000000);
+        snprintf(text, sizeof(text), "sms-1\nsms\n%lld\nab01",
+                 (long long)(NOW_US + cases[i].off_us) / 1000000);
         HMAC(EVP_sha256(), "secret", 6, (const uint8_t *)text, strlen(text), mac, &len);
         request.mac = (ProtobufCBinaryData){ len, mac };
-        if (routing_token_check_mac(&request, cases[i].secret, NOW_US, 300000, &err) != (cases[i].says == NULL))
+        if (routing_token_check_mac(&request, cases[i].secret, NOW_US, 300000, &err) !=
+            (cases[i].says == NULL))
             fail_msg("case '%s': %s", cases[i].label, err.text);
         if (cases[i].says != NULL && strstr(err.text, cases[i].says) == NULL)
             fail_msg("case '%s' says '%s'", cases[i].label, err.text);

@@ -19,7 +19,8 @@ void routing_actor_query(struct routing_call *call, const char *tenant, const ch
         DB_PARAM_UUID(actor_id),
     };
 
-    routing_call_query(call, call->routing->database.short_, &routing_sql_get_actor, params, COUNT_OF(params), on_rows);
+    routing_call_query(call, call->routing->database.short_, &routing_sql_get_actor, params, COUNT_OF(params),
+                       on_rows);
 }
 
 bool routing_actor_read(struct routing_call *call, struct db_work *work, const char *actor_id,
@@ -64,7 +65,8 @@ static void list_work(struct routing_call *call, const Guichet__V1__ListWorkRequ
 {
     struct db_pool *pool = call->routing->database.short_;
     const struct db_param tenant = DB_PARAM_TEXT(input->tenant), queue = DB_PARAM_UUID(input->queue_id);
-    const struct db_param agent = DB_PARAM_UUID(input->agent_id), visible_to = DB_PARAM_UUID(input->visible_to);
+    const struct db_param agent = DB_PARAM_UUID(input->agent_id),
+                          visible_to = DB_PARAM_UUID(input->visible_to);
     const struct db_param from = DB_PARAM_UUID(after), most = DB_PARAM_I32(limit + 1);
 
     if (input->agent_id[0] != '\0') {
@@ -76,7 +78,9 @@ static void list_work(struct routing_call *call, const Guichet__V1__ListWorkRequ
 
         routing_call_query(call, pool, &routing_sql_list_waiting, params, COUNT_OF(params), on_work_listed);
     } else {
-        const struct db_param params[] = { tenant, DB_PARAM_I32(input->state), queue, visible_to, from, most };
+        const struct db_param params[] = {
+            tenant, DB_PARAM_I32(input->state), queue, visible_to, from, most
+        };
 
         routing_call_query(call, pool, &routing_sql_list_work, params, COUNT_OF(params), on_work_listed);
     }
@@ -100,7 +104,7 @@ ROUTING_RPC(list_work, ListWork, ListWorkReply)
         input->state != GUICHET__V1__WORK_STATE__WORK_STATE_ASSIGNED) {
         Guichet__V1__ListWorkReply nothing = GUICHET__V1__LIST_WORK_REPLY__INIT;
 
-        routing_call_answer(call, &nothing.base);     /* only what is assigned is an agent's */
+        routing_call_answer(call, &nothing.base); /* only what is assigned is an agent's */
         return;
     }
     list_work(call, input, after, *limit);
@@ -164,7 +168,8 @@ static void on_work_changed(struct routing_call *call, struct db_work *work)
 }
 
 static void change_work(struct routing_call *call, const struct db_statement *statement,
-                        const struct db_param *params, size_t count, char *tenant, const char *conversation_id)
+                        const struct db_param *params, size_t count, char *tenant,
+                        const char *conversation_id)
 {
     struct db_work *work = db_work_new(call->routing->database.short_);
     struct change *change = routing_call_state(call, sizeof(*change));
@@ -192,7 +197,8 @@ ROUTING_RPC(assign, Assign, WorkReply)
         routing_call_is_id(call, "conversation_id", input->conversation_id, false) &&
         routing_call_is_id(call, "agent_id", input->agent_id, false) &&
         routing_call_is_id(call, "actor_id", input->actor_id, true))
-        change_work(call, &routing_sql_assign, params, COUNT_OF(params), input->tenant, input->conversation_id);
+        change_work(call, &routing_sql_assign, params, COUNT_OF(params), input->tenant,
+                    input->conversation_id);
 }
 
 ROUTING_RPC(transfer, Transfer, WorkReply)

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* flow_fakes.h - what the context in memory does when routing asks it to write; included by flow_house.h. */
+#ifndef GUICHET_ROUTING_FLOW_FAKES_H
+#define GUICHET_ROUTING_FLOW_FAKES_H
+
+#include <stdlib.h>
+
+#include "fake_context.h"
+
+static KIT_UNUSED void fake_record(Guichet__V1__Context_Service *service,
+                                   const Guichet__V1__RecordRequest *input,
+                                   Guichet__V1__RecordReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__RecordReply reply = GUICHET__V1__RECORD_REPLY__INIT;
+    Guichet__V1__Recorded recorded = GUICHET__V1__RECORDED__INIT, *results = &recorded;
+    unsigned n = (unsigned)atoi(input->events[0]->event_key);
+
+    if (fake->fail_with != ERR_NONE) {
+        struct err err = { 0 };
+
+        err_set(&err, fake->fail_with, "told to fail");
+        mesh_request_fail(mesh_request_of(closure_data), &err);
+        return;
+    }
+    snprintf(fake->channel, sizeof(fake->channel), "%s", input->channels[0]);
+    fake_message(fake, n, true);
+    recorded.result = GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED;
+    reply.results = &results;
+    reply.n_results = 1;
+    reply.change_sequence = fake->count;
+    closure(&reply, closure_data);
+    fake_ring(fake);
+}
+
+static KIT_UNUSED void fake_store_outbound(Guichet__V1__Context_Service *service,
+                                           const Guichet__V1__StoreOutboundRequest *input,
+                                           Guichet__V1__StoreOutboundReply_Closure closure,
+                                           void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__StoreOutboundReply reply = GUICHET__V1__STORE_OUTBOUND_REPLY__INIT;
+    Guichet__V1__Message message = GUICHET__V1__MESSAGE__INIT;
+    Guichet__V1__Change *change =
+        fake_outbound(fake, (unsigned)atoi(input->conversation_id + 24), input->actor_id);
+
+    message.id = change->message_id;
+    message.conversation_id = input->conversation_id;
+    message.thread_id = input->thread_id;
+    reply.message = &message;
+    reply.change_sequence = fake->count;
+    closure(&reply, closure_data);
+    fake_ring(fake);
+}
+
+static KIT_UNUSED void fake_open_thread(Guichet__V1__Context_Service *service,
+                                        const Guichet__V1__OpenThreadRequest *input,
+                                        Guichet__V1__OpenThreadReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__OpenThreadReply reply = GUICHET__V1__OPEN_THREAD_REPLY__INIT;
+    Guichet__V1__Conversation conversation = GUICHET__V1__CONVERSATION__INIT;
+    Guichet__V1__Thread thread = GUICHET__V1__THREAD__INIT;
+    unsigned n = (unsigned)atoi(input->recipient->value);
+    Guichet__V1__Change *change = fake_add(fake, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_STATE, n);
+
+    change->state = GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_OPEN;
+    change->is_new_conversation = true;
+    change->actor_id = arena_strdup(fake->arena, input->actor_id);
+    conversation.id = change->conversation_id;
+    conversation.number = n;
+    thread.id = change->thread_id;
+    reply.conversation = &conversation;
+    reply.thread = &thread;
+    reply.is_new = true;
+    reply.change_sequence = change->sequence;
+    closure(&reply, closure_data);
+}
+
+static KIT_UNUSED void open_fake(struct fake_context *fake, struct loop *loop, const char *tenant)
+{
+    struct err err = { 0 };
+
+    fake->base = (Guichet__V1__Context_Service){
+        .base = { .descriptor = &guichet__v1__context__descriptor,
+                  .invoke = protobuf_c_service_invoke_internal },
+        .record = fake_record,
+        .read_changes = fake_read_changes,
+        .store_outbound = fake_store_outbound,
+        .open_thread = fake_open_thread,
+        .set_conversation_state = fake_set_conversation_state,
+        .get_conversations = fake_get_conversations,
+    };
+    fake->tenant = tenant;
+    fake->arena = arena_new(8 << 20);
+    const struct mesh_server_options options = { .name = "centre",
+                                                 .listen = "tcp://127.0.0.1:0",
+                                                 .service = "context" };
+    if (!mesh_server_new(loop, &options, &fake->server, &err) ||
+        !mesh_publisher_new(loop, "tcp://127.0.0.1:0", &fake->publisher, &err))
+        fail_msg("fake context: %s", err.text);
+    mesh_server_add(fake->server, &fake->base.base);
+}
+
+#endif
