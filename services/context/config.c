@@ -25,7 +25,7 @@ const struct config_key context_keys[] = {
       .help = "Content of one message, packed; an event past it is refused." },
     { AT(raw_max_bytes), .type = CONFIG_BYTES, .fallback = "256KiB", .min = 0, .max = 262144,
       .help = "Raw payload of one event; an event past it is refused." },
-    { AT(preview_max_bytes), .type = CONFIG_BYTES, .fallback = "200", .min = 16, .max = 4096,
+    { AT(preview_max_bytes), .type = CONFIG_BYTES, .fallback = "1KiB", .min = 16, .max = 4096,
       .help = "The beginning of a message that lists and the change feed carry." },
     { AT(reply_max_bytes), .type = CONFIG_BYTES, .fallback = "768KiB", .min = 65536, .max = 943718,
       .help = "Content in one reply; a page ends early before it would exceed this." },

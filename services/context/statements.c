@@ -90,8 +90,11 @@ const struct db_statement context_select_feed = {
 #define CONVERSATION_COLUMNS                                                                                 \
     "c.id, c.number, c.state, c.customer_id, u.display_name, c.subject, c.opened_at, c.closed_at,"           \
     " c.last_message_at, c.last_preview, c.version"
-#define CONVERSATION_CUSTOMER                                                                                \
-    " LEFT JOIN LATERAL (SELECT r.display_name FROM context.customer r WHERE r.tenant = $1::text"            \
+/* Somebody without a name is called by the address they first wrote from. */
+#define CONVERSATION_CUSTOMER                                                                                 \
+    " LEFT JOIN LATERAL (SELECT coalesce(nullif(r.display_name, ''), (SELECT i.value FROM context.identity i" \
+    " WHERE i.tenant = $1::text AND i.customer_id = r.id ORDER BY i.created_at, i.id LIMIT 1), '')"           \
+    " AS display_name FROM context.customer r WHERE r.tenant = $1::text"                                      \
     " AND r.id = c.customer_id LIMIT 1) u ON true"
 
 const struct db_statement context_select_conversations = {
