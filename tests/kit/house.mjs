@@ -220,9 +220,13 @@ export class House {
       }
     })
     fs.closeSync(log)
-    child.ended = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })))
-    child.once('exit', (code, signal) => {
-      child.end = { code, signal }
+    child.ended = new Promise((resolve) => {
+      const end = (how) => {
+        child.end = how
+        resolve(how)
+      }
+      child.once('exit', (code, signal) => end({ code, signal }))
+      child.once('error', (error) => end({ code: 127, signal: null, error: error.message }))
     })
     this.processes.set(name, child)
     return child
