@@ -503,6 +503,16 @@ DO $$ BEGIN
     ASSERT t.state(1) = 6 AND t.state(2) = 4 AND t.state(3) = 4, 'up to the time, in that thread';
 END $$;
 
+-- case: with nothing under way there is no next moment
+SELECT t.sends(1, 1, 1);
+DO $$ BEGIN
+    ASSERT (SELECT lease_ms IS NULL AND ready_ms IS NULL FROM routing.next_due('demo')), 'due now, nothing to wait for';
+    PERFORM t.pulls();
+    ASSERT (SELECT lease_ms BETWEEN 59000 AND 60000 FROM routing.next_due('demo')), 'the lease';
+    PERFORM t.starts(1), t.reports(1, 1, 'a');
+    ASSERT (SELECT lease_ms IS NULL AND ready_ms IS NULL FROM routing.next_due('demo')), 'none';
+END $$;
+
 -- case: retry: waits its time, counts its attempts, ends at its horizon
 SELECT t.sends(1, 1, 1);
 DO $$ BEGIN

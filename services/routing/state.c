@@ -36,8 +36,7 @@ static void change_state(struct routing_call *call, const struct state_change *w
 static bool may_change(struct routing_call *call, const struct routing_actor *actor)
 {
     const struct state_change *change = call->state;
-    bool is_closing = change->state == GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED &&
-                      actor->item != NULL && actor->item->state != GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED;
+    bool is_closing = change->state == GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED;
     bool is_closed = actor->item != NULL && actor->item->state == GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED;
 
     if (actor->item == NULL)

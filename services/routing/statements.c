@@ -91,7 +91,6 @@ SQL(check_session,
 
 /* ---- work ---- */
 /* Theirs, and what waits or was closed in their queues; not what others have. */
-/* An agent sees what is theirs, and in their queues what is nobody's. */
 #define VISIBLE_TO(param)                                                                                    \
     " AND (" param "::uuid IS NULL OR w.agent_id = " param                                                   \
     "::uuid OR w.state <> 2 AND w.queue_id = ANY (ARRAY("                                                    \
