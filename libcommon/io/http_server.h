@@ -71,6 +71,10 @@ uint64_t http_exchange_started_ms(const struct http_exchange *exchange);
 void http_exchange_set_header(struct http_exchange *exchange, const char *name, const char *value);
 bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type,
                          struct str_view body);
+/* A problem in the server's words (options.problem), with their headers and none that were set before: for what
+ * stands between the server and its handler, to reply with as application/problem+json. */
+void http_exchange_word_problem(struct http_exchange *exchange, int status, const char *detail,
+                                struct buf *ret_body);
 
 /* Takes the connection over (101). After true, on_socket comes exactly once, from the loop: with a
  * non-blocking descriptor and the bytes that came early, `close` then to be called once, with `close_arg`,

@@ -213,6 +213,13 @@ static void problem_text(struct http_server *server, struct http_exchange *excha
         http_exchange_set_header(exchange, "Retry-After", "1");
 }
 
+void http_exchange_word_problem(struct http_exchange *exchange, int status, const char *detail,
+                                struct buf *ret_body)
+{
+    if (exchange->connection != NULL) /* else nobody will read it */
+        problem_text(exchange->connection->server, exchange, status, detail, ret_body);
+}
+
 struct MHD_Response *http_exchange_problem(struct http_server *server, struct http_exchange *exchange,
                                            int status, const char *detail)
 {

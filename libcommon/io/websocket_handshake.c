@@ -7,7 +7,7 @@
 
 #include <openssl/evp.h>
 
-enum { KEY_BYTES = 16, SHA1_BYTES = 20, KEY_TEXT_MAX_BYTES = 64 };
+enum { KEY_BYTES = 16, SHA1_BYTES = 20, KEY_TEXT_MAX_BYTES = 64, PROBLEM_MAX_BYTES = 2048 };
 
 /* Is `wanted` one of the comma-separated words of the header? */
 static bool has_word(const struct http_exchange *exchange, const char *name, const char *wanted,
@@ -26,16 +26,15 @@ static bool has_word(const struct http_exchange *exchange, const char *name, con
 
 static bool refuse(struct http_exchange *exchange, int status, const char *detail)
 {
-    char text[256];
+    SCOPED_BUF body;
 
+    buf_init(&body, PROBLEM_MAX_BYTES);
+    http_exchange_word_problem(exchange, status, detail, &body);
     if (status == 426) {
         http_exchange_set_header(exchange, "Upgrade", "websocket");
         http_exchange_set_header(exchange, "Sec-WebSocket-Version", "13");
     }
-    snprintf(text, sizeof(text),
-             "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}",
-             status == 426 ? "Upgrade Required" : "Bad Request", status, detail);
-    (void)http_exchange_reply(exchange, status, "application/problem+json", str_view_of(text));
+    (void)http_exchange_reply(exchange, status, "application/problem+json", buf_view(&body));
     return false;
 }
 
