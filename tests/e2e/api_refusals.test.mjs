@@ -79,11 +79,15 @@ test('who may do what', async (t) => {
     isProblem(await alice.call('POST', `${path}/transfer`, { agent_id: alice.session.agent.id }), 404)
     assert.ok(!(await alice.all('/conversations')).some((item) => item.conversation.id === view.conversation.id))
   })
-  await t.test('an agent transfers nothing that waits', async () => {
+  await t.test('an agent transfers, closes and answers nothing that waits, but may leave a note', async () => {
     await alice.presence('away')
     await provider.receive('demo', provider.inbound('+33639982002', 'x'))
     const item = await until('it waits', async () => (await alice.get('/conversations?state=waiting')).body.items[0])
     isProblem(await alice.call('POST', `/conversations/${item.conversation.id}/transfer`, { queue_id: world.ids.demo.otherQueue }), 403, 'forbidden')
+    isProblem(await alice.call('POST', `/conversations/${item.conversation.id}/close`), 403, 'forbidden')
+    isProblem(await alice.reply(item.conversation.id, 'pas encore la mienne'), 403, 'forbidden')
+    assert.equal((await alice.call('POST', `/conversations/${item.conversation.id}/notes`, { text: 'à suivre' }, { key: randomUUID() })).status, 201)
+    assert.equal((await sue.call('POST', `/conversations/${item.conversation.id}/close`)).status, 200)
     await alice.presence('online')
   })
   await t.test('an agent of one queue does not see what waits in the other', async () => {

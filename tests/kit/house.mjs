@@ -286,17 +286,29 @@ export class House {
     return values
   }
 
+  ctlEnvironment(more = {}) {
+    const ours = { GUICHET_CTL_ROUTING: this.ctlAddress, GUICHET_CTL_DOORBELLS: this.doorbellAddress, GUICHET_CTL_API: this.url, GUICHET_CTL_PROVIDER: this.providerUrl }
+    return { PATH: process.env.PATH, ...Object.fromEntries(Object.entries(ours).filter(([, value]) => value)), ...more }
+  }
+
   ctl(args, options = {}) {
     return execFileSync(path.join(bin, 'guichetctl'), args, {
       encoding: 'utf8',
-      env: {
-        PATH: process.env.PATH,
-        ...(this.ctlAddress ? { GUICHET_CTL_ROUTING: this.ctlAddress, GUICHET_CTL_DOORBELLS: this.doorbellAddress, GUICHET_CTL_API: this.url } : {}),
-        ...options.env
-      },
       stdio: ['pipe', 'pipe', 'pipe'],
-      ...options
+      ...options,
+      env: this.ctlEnvironment(options.env)
     })
+  }
+
+  // The same in the background: { child, out(), err(), say(line), ended }.
+  ctlSpawn(args, options = {}) {
+    const child = spawn(path.join(bin, 'guichetctl'), args, { stdio: ['pipe', 'pipe', 'pipe'], env: this.ctlEnvironment(options.env) })
+    const text = { out: '', err: '' }
+    child.stdout.on('data', (data) => { text.out += data })
+    child.stderr.on('data', (data) => { text.err += data })
+    child.stdin.on('error', () => {})
+    const ended = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal, ...text })))
+    return { child, ended, out: () => text.out, err: () => text.err, say: (line) => child.stdin.write(`${line}\n`) }
   }
 
   agent(login, { tenant = 'demo', role = 'agent', capacity = 5, queues = '' } = {}) {
