@@ -19,7 +19,7 @@ packages_missing() {
 # packages_install PACKAGE…: installs what is missing. Debian's packages start their daemons and make a database
 # cluster when they are installed; we want neither: policy-rc.d and createcluster.conf say no while we install.
 packages_install() {
-    local missing policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.conf placed="" as_root="" status=0
+    local missing as_root=""
     missing=$(packages_missing "$@")
     [ -n "$missing" ] || return 0
     if [ "$(id -u)" != 0 ]; then
@@ -27,13 +27,26 @@ packages_install() {
         as_root=sudo
     fi
     echo "installing: $missing"
-    [ -e "$policy" ] || { printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null; $as_root chmod +x "$policy"; placed=$policy; }
-    [ -e "$cluster" ] || { $as_root mkdir -p "${cluster%/*}"; echo "create_main_cluster = false" | $as_root tee "$cluster" >/dev/null; }
-    $as_root apt-get update -qq || status=$?
-    [ $status != 0 ] || DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends \
-        -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 $missing >/tmp/guichet-packages.$$ 2>&1 || status=$?
-    [ $status = 0 ] || tail -20 /tmp/guichet-packages.$$ >&2
-    rm -f /tmp/guichet-packages.$$
-    [ -z "$placed" ] || $as_root rm -f "$placed"
-    return $status
+    # A shell of its own: whatever ends it, what was placed is taken away again.
+    (
+        policy=/usr/sbin/policy-rc.d cluster=/etc/postgresql-common/createcluster.conf placed="" log=$(mktemp)
+        trap '[ -z "$placed" ] || $as_root rm -f $placed; rm -f "$log"' EXIT
+        trap 'exit 130' INT TERM HUP
+        if [ ! -e "$policy" ]; then
+            placed=$policy
+            printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+            $as_root chmod 755 "$policy"
+        fi
+        if [ ! -e "$cluster" ]; then
+            $as_root mkdir -p "${cluster%/*}"
+            echo "create_main_cluster = false" | $as_root tee "$cluster" >/dev/null
+        fi
+        if ! { $as_root apt-get update -qq && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
+            --no-install-recommends -o Dpkg::Options::=--force-confold -o Dpkg::Use-Pty=0 $missing; } >"$log" 2>&1; then
+            tail -20 "$log" >&2
+            exit 1
+        fi
+        # Debian's own nginx would come up at the next boot.
+        case " $missing" in *" nginx"*) [ ! -d /run/systemd/system ] || $as_root systemctl disable --quiet nginx ;; esac
+    )
 }

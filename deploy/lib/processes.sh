@@ -16,8 +16,12 @@ as_owner() {
 
 process_runs() {
     local pid
-    pid=$(cat "$var/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null &&
-        ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null
+    pid=$(cat "$var/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
+    # A pid file outlives a reboot: the number may be a stranger's by now. (A rebuilt program shows as "… (deleted)".)
+    case $(readlink "/proc/$pid/exe" 2>/dev/null) in
+    "$bin"/* | /usr/sbin/nginx*) ! grep -q '^State:.Z' "/proc/$pid/status" 2>/dev/null ;;
+    *) return 1 ;;
+    esac
 }
 
 # process_start NAME COMMAND…: unless it runs the same program already.
@@ -40,6 +44,11 @@ process_start() {
         fi
         echo $! >"$var/run/$name.pid"
     )
+    # Until the new process is the program, and no longer what starts it.
+    for running in $(seq 100); do
+        ! process_runs "$name" || return 0
+        sleep 0.02
+    done
 }
 
 # process_stop NAME SIGNAL: and waits for its end; after 15 s without mercy.

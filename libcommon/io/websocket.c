@@ -25,6 +25,7 @@ enum {
     OUT_MAX_BYTES = 32 << 10,
     READ_MAX_BYTES = 64 << 10, /* a turn: others want theirs */
     WRITES_MAX = 8,            /* a turn, likewise */
+    QUEUED_FRAMES_MAX = 65536, /* pongs too, which carry no bytes: a peer that pings and never reads is ended */
     REASON_MAX_BYTES = 123,    /* RFC 6455 §5.5: a control frame's 125, less the code */
     CODE_TRY_AGAIN_LATER = 1013,
 };
@@ -249,7 +250,8 @@ static void on_ready(void *arg, int events, int status)
     socket->read_left = READ_MAX_BYTES;
     if (is_alive && ((events & UV_READABLE) || socket->early_read < socket->early.len) &&
         wslay_event_want_read(socket->frames))
-        is_alive = wslay_event_recv(socket->frames) == 0;
+        is_alive = wslay_event_recv(socket->frames) == 0 &&
+                   wslay_event_get_queued_msg_count(socket->frames) <= QUEUED_FRAMES_MAX;
     if (socket->early_read > 0 && socket->early_read == socket->early.len) {
         buf_done(&socket->early);
         buf_init(&socket->early, 0);

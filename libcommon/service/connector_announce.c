@@ -274,7 +274,9 @@ void connector_announce_again(struct connector_runtime *runtime, uint32_t refuse
     if (announcer->is_calling)
         return;
     if (is_newer || is_too_soon) {
-        loop_timer_start(announcer->tell_timer, 0, 0);
+        /* Not at once: who is told "announced" comes back with the same token, and is refused again. */
+        loop_timer_start(announcer->tell_timer,
+                         is_newer ? 0 : announcer->last_again_ms + AGAIN_PAUSE_MS - now_ms, 0);
         return;
     }
     announcer->last_again_ms = now_ms;

@@ -289,6 +289,8 @@ static void on_reannounced(void *arg, bool is_announced)
         return;
     }
     err_set(&err, ERR_UNAVAILABLE, "routing refuses our token and gives no other");
+    if (!lane->lanes->runtime->is_closing)
+        lane_next(lane);
     batch_fail(lane, batch, &err);
 }
 

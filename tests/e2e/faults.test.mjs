@@ -52,6 +52,7 @@ for (const name of ['sms', 'routing', 'context', 'gateway', 'postgres']) {
     await until('the agent’s socket resumed by itself', () => events.isOpen && events.events.at(-1)?.sequence >= last[0].n, { timeoutMs: 20000 })
     const sequences = events.events.map((event) => Number(event.sequence))
     assert.deepEqual(sequences, [...new Set(sequences)].sort((a, b) => a - b), 'events in order, none twice')
+    assert.equal(sequences.at(-1) - sequences[0] + 1, sequences.length, 'a supervisor sees every event: no gap')
     assert.equal(events.resyncs, 0)
   })
 }

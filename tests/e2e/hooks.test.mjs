@@ -94,7 +94,9 @@ test('PostgreSQL down is 503 and never a false 2xx; it goes through once it is b
 
 test('the centre down is 503', async () => {
   await house.kill('routing')
-  assert.equal((await provider.receive('demo', provider.inbound('+33639984444', 'x'))).status, 503)
+  const answer = await provider.receive('demo', provider.inbound('+33639984444', 'x'))
+  assert.equal(answer.status, 503)
+  assert.ok(Number(answer.headers['retry-after']) >= 1)
   house.spawn('routing')
   await house.ready('routing')
   await house.ready('sms')

@@ -47,6 +47,7 @@ for (const name of ['context1', 'routing2', 'routing1']) {
     t.diagnostic(`${during} texts and ${traffic.replies.length} answers while ${name} was stopped; failed at first: ${failures.length}`)
     assert.ok(during > 50, 'traffic went on')
     assert.deepEqual(failures.slice(0, 5), [])
+    assert.deepEqual({ lists: traffic.unavailable, replies: traffic.repeated }, { lists: 0, replies: 0 }, "the agent's calls")
     await traffic.verify()
   })
 }

@@ -142,7 +142,10 @@ test('a second tenant with the same number and the same ids sees nothing of it',
 })
 
 test('no secret, no number and no text of a message is in any log', async () => {
-  for (const name of ['context', 'routing', 'gateway', 'sms']) {
+  // nginx quotes request lines in its warnings, when what stands behind it is away.
+  await house.kill('gateway')
+  await alice.get(`/customers?identity_kind=phone&identity_value=${encodeURIComponent(customer)}`)
+  for (const name of ['context', 'routing', 'gateway', 'sms', 'log/nginx', 'nginx']) {
     const log = house.log(name)
     for (const canary of ['ma commande', customer.slice(1), house.secretValue('auth_token_demo'), house.secretValue('token_key'), 'pass-alice-demo', alice.session.token])
       assert.ok(!log.includes(canary), `${name} logged ${canary}`)

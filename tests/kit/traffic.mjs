@@ -16,7 +16,8 @@ export class Traffic {
     this.replying = 0
     this.replies = [] // { key, conversation, id }
     this.failed = []
-    this.unavailable = 0
+    this.unavailable = 0 // the agent's calls that were no success at the first try
+    this.repeated = 0
   }
 
   start() {
@@ -60,6 +61,7 @@ export class Traffic {
     const text = `answer ${key}`
     this.replying++
     for (let i = 0; i < 400; i++) {
+      if (i > 0) this.repeated++
       const answer = await this.agent.reply(conversation, text, { key }).catch((error) => ({ status: 0, text: error.message }))
       if (answer.status === 202) {
         this.replies.push({ key, conversation, text, id: answer.body.message.id })

@@ -2,7 +2,8 @@
 /* twilio_send.c - a message becomes a POST to Messages.json, its answer an outcome.
  *
  * Twilio has no idempotency key for messages: an answer that was lost is a doubt, never a repeat. A 5xx
- * is Twilio's own word that it did not take the message, so that is tried again. */
+ * with Twilio's error code is its own word that it did not take the message, so that is tried again; without one
+ * it may be a proxy's, and is a doubt as well. */
 #include "twilio.h"
 
 #include <stdlib.h>
@@ -115,8 +116,9 @@ static void read_accepted(struct json_object *answer, struct arena *arena, Guich
     outcome->provider_id = arena_strdup(arena, sid);
 }
 
-/* What the HTTP status alone says, when the code is none that we know. */
-static struct sms_twilio_error classify_status(int status)
+/* What the HTTP status says, when the code is none that we know. With a code of Twilio's a 5xx is its own word: it was
+ * not taken. Without one it may be a proxy's, who has passed the message on: a doubt. */
+static struct sms_twilio_error classify_status(int status, bool has_code)
 {
     struct sms_twilio_error class = {
         .kind = GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
@@ -126,8 +128,10 @@ static struct sms_twilio_error classify_status(int status)
     if (status == 429) {
         class.kind = GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY;
         class.is_account_wide = true;
-    } else if (status >= 500 || status == 408) {
+    } else if (status == 503 || (status >= 500 && has_code)) {
         class.kind = GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY;
+    } else if (status >= 500 || status == 408) {
+        class.kind = GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_UNKNOWN;
     } else if (status == 401 || status == 403 || status == 404) {
         class.reason = GUICHET__V1__FAILURE_REASON__FAILURE_REASON_ACCOUNT_BROKEN;
         class.is_account_wide = true;
@@ -138,7 +142,7 @@ static struct sms_twilio_error classify_status(int status)
 static void read_refused(const struct http_result *result, struct json_object *answer, struct arena *arena,
                          Guichet__V1__Outcome *outcome)
 {
-    struct sms_twilio_error class = classify_status(result->status);
+    struct sms_twilio_error class;
     const struct sms_twilio_error *known = NULL;
     const char *text = answer != NULL ? json_str(answer, "message") : NULL;
     struct str_view shown = str_view_of(text);
@@ -146,8 +150,7 @@ static void read_refused(const struct http_result *result, struct json_object *a
 
     if (answer != NULL && json_int(answer, "code", &code))
         known = sms_twilio_error_find(code);
-    if (known != NULL)
-        class = *known;
+    class = known != NULL ? *known : classify_status(result->status, code > 0);
     outcome->kind = class.kind;
     outcome->is_account_wide = class.is_account_wide;
     outcome->reason = class.reason;

@@ -184,7 +184,10 @@ static const struct {
     { "no such account", 404, "{\"code\":20404}", 0, FAILED, "", "20404", REASON(ACCOUNT_BROKEN), 0, true },
     { "code unknown to us", 400, "{\"code\":29999}", 0, FAILED, "", "29999", REASON(PROVIDER_ERROR), 0,
       false },
-    { "server error", 500, "<html>", 0, RETRY, "", "HTTP 500", REASON(PROVIDER_ERROR), 0, false },
+    { "a proxy's error", 502, "<html>", 0, UNKNOWN, "", "HTTP 502", REASON(PROVIDER_ERROR), 0, false },
+    { "no word of Twilio", 500, "<html>", 0, UNKNOWN, "", "HTTP 500", REASON(PROVIDER_ERROR), 0, false },
+    { "timed out there", 408, "", 0, UNKNOWN, "", "HTTP 408", REASON(PROVIDER_ERROR), 0, false },
+    { "server error", 500, "{\"code\":20500,\"message\":\"oops\"}", 0, RETRY, "", "20500", REASON(PROVIDER_ERROR), 0, false },
     { "overloaded", 503, "", 2000, RETRY, "", "HTTP 503", REASON(PROVIDER_ERROR), 2000, false },
     { "redirect", 307, "", 0, FAILED, "", "HTTP 307", REASON(PROVIDER_ERROR), 0, false },
 };
