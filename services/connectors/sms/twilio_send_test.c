@@ -187,7 +187,8 @@ static const struct {
     { "a proxy's error", 502, "<html>", 0, UNKNOWN, "", "HTTP 502", REASON(PROVIDER_ERROR), 0, false },
     { "no word of Twilio", 500, "<html>", 0, UNKNOWN, "", "HTTP 500", REASON(PROVIDER_ERROR), 0, false },
     { "timed out there", 408, "", 0, UNKNOWN, "", "HTTP 408", REASON(PROVIDER_ERROR), 0, false },
-    { "server error", 500, "{\"code\":20500,\"message\":\"oops\"}", 0, RETRY, "", "20500", REASON(PROVIDER_ERROR), 0, false },
+    { "server error", 500, "{\"code\":20500,\"message\":\"oops\"}", 0, RETRY, "", "20500",
+      REASON(PROVIDER_ERROR), 0, false },
     { "overloaded", 503, "", 2000, RETRY, "", "HTTP 503", REASON(PROVIDER_ERROR), 2000, false },
     { "redirect", 307, "", 0, FAILED, "", "HTTP 307", REASON(PROVIDER_ERROR), 0, false },
 };
