@@ -49,7 +49,7 @@ const struct config_key gateway_keys[] = {
       .max = 131072, .help = "WebSocket connections open at once." },
     { CONFIG_AT(gateway_config, socket_memory_bytes), .type = CONFIG_BYTES, .fallback = "4KiB", .min = 2048,
       .max = 65536, .help = "Memory of one connection for its handshake." },
-    { CONFIG_AT(gateway_config, socket_queue_bytes), .type = CONFIG_BYTES, .fallback = "1MiB", .min = 16384,
+    { CONFIG_AT(gateway_config, socket_queue_bytes), .type = CONFIG_BYTES, .fallback = "1MiB", .min = 65536,
       .max = 16777216,
       .help = "Unsent bytes of one socket; past it the client is too slow and closed with 1013." },
     { CONFIG_AT(gateway_config, socket_stall_ms), .type = CONFIG_MS, .fallback = "30s", .min = 100,

@@ -103,17 +103,19 @@ static void ring_push(struct tail *tail, struct tail_event *event)
     tail->at.sequence = event->facts.sequence;
 }
 
-bool events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket)
+enum tail_replay events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket)
 {
     if (sequence < tail->ring_after)
-        return false;
+        return TAIL_TOO_OLD;
     for (uint64_t i = sequence + 1; i <= tail->at.sequence; i++) {
         const struct tail_event *event = tail->ring[i % ring_size(tail)];
 
+        if (events_socket_is_full(socket))
+            return TAIL_SOCKET_FULL;
         if (event != NULL && event->facts.sequence == i)
             events_socket_take(socket, event);
     }
-    return true;
+    return TAIL_REPLAYED;
 }
 
 /* ---- the tail ---- */

@@ -45,8 +45,9 @@ void events_tail_leave(struct tail *tail, struct events_socket *socket);
 void events_tail_kick(struct tail *tail);
 const char *events_tail_epoch(const struct tail *tail);
 uint64_t events_tail_position(const struct tail *tail);
-/* Hands the ring's events after `sequence` to the socket. false: the ring does not reach back so far. */
-bool events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket);
+/* Hands the ring's events after `sequence` to the socket, as many as it has room for. */
+enum tail_replay { TAIL_REPLAYED, TAIL_SOCKET_FULL, TAIL_TOO_OLD /* the ring does not reach back so far */ };
+enum tail_replay events_tail_replay(struct tail *tail, uint64_t sequence, struct events_socket *socket);
 void events_tail_read_log(struct gateway *gateway, const char *tenant, const struct event_cursor *after,
                           Guichet__V1__ReadEventsReply_Closure closure, void *arg);
 
@@ -59,6 +60,8 @@ void events_socket_start(struct events_socket *socket);
 void events_socket_resync(struct events_socket *socket);
 /* A new event; only live sockets that have not had it yet take it. */
 void events_socket_take(struct events_socket *socket, const struct tail_event *event);
+/* Half of what may be unsent is: it is given no more until the client has taken some, but for what is live. */
+bool events_socket_is_full(const struct events_socket *socket);
 bool events_socket_has_token(const struct events_socket *socket, const char *token);
 void events_socket_end(struct events_socket *socket, int code, const char *reason);
 

@@ -189,6 +189,12 @@ bool events_socket_has_token(const struct events_socket *socket, const char *tok
     return strcmp(socket->token, token) == 0;
 }
 
+bool events_socket_is_full(const struct events_socket *socket)
+{
+    return socket->websocket != NULL &&
+           websocket_queued_bytes(socket->websocket) > socket->gateway->config->socket_queue_bytes / 2;
+}
+
 /* ---- sending ---- */
 
 static void socket_send(struct events_socket *socket, struct str_view frame)
@@ -236,16 +242,22 @@ void events_socket_resync(struct events_socket *socket)
 /* is_confirmed: the log itself has said that it reaches as far as our cursor. */
 static void socket_go_on(struct events_socket *socket, bool is_confirmed)
 {
+    enum tail_replay replay = TAIL_TOO_OLD;
+
     if (is_confirmed || socket->at.sequence <= events_tail_position(socket->tail)) {
         socket_move(socket, SOCKET_LIVE);
-        if (events_tail_replay(socket->tail, socket->at.sequence, socket)) {
-            if (socket->at.sequence > events_tail_position(socket->tail))
-                events_tail_kick(socket->tail);
-            return;
-        }
+        replay = events_tail_replay(socket->tail, socket->at.sequence, socket);
+    }
+    if (replay == TAIL_REPLAYED) {
+        if (socket->at.sequence > events_tail_position(socket->tail))
+            events_tail_kick(socket->tail);
+        return;
     }
     socket_move(socket, SOCKET_CATCHING_UP);
-    socket_read(socket);
+    if (replay == TAIL_SOCKET_FULL)
+        loop_timer_start(socket->pace, PACE_MS, 0);
+    else
+        socket_read(socket);
 }
 
 void events_socket_start(struct events_socket *socket)
@@ -301,7 +313,8 @@ static void on_read(const Guichet__V1__ReadEventsReply *reply, void *arg)
         events_socket_resync(socket);
         return;
     }
-    for (size_t i = 0; i < reply->n_events; i++)
+    /* What there is no room for is read again: a page may be more than a socket may hold. */
+    for (size_t i = 0; i < reply->n_events && !events_socket_is_full(socket); i++)
         send_read(socket, reply->events[i]);
     socket_pace(socket);
 }
@@ -322,7 +335,7 @@ static void socket_pace(void *arg)
 
     if (socket->state != SOCKET_CATCHING_UP)
         return;
-    if (websocket_queued_bytes(socket->websocket) <= config->socket_queue_bytes / 2) {
+    if (!events_socket_is_full(socket)) {
         socket->stalled_since_ms = 0;
         socket_go_on(socket, true);
         return;

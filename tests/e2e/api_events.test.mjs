@@ -163,6 +163,7 @@ test('1013 for a client that never reads; it comes back with its cursor and miss
     const n = await lastSequence()
     return sequences(again).at(-1) === n && n
   }, { timeoutMs: 60000 }).catch((error) => { throw new Error(`${error.message}: ${again.events.length} events, ${again.connects} connections, ${again.closeCode}`) })
+  assert.equal(again.connects, 1, 'who reads is never too slow, however far behind')
   t.diagnostic(`caught up in ${Date.now() - began} ms`)
   assert.deepEqual(sequences(again), Array.from({ length: last - from }, (_, i) => from + 1 + i))
   await again.close()
