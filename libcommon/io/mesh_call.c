@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/duration.h"
 #include "core/id.h"
 #include "io/mesh_envelope.h"
 #include "io/mesh_stats.h"
@@ -185,6 +186,7 @@ static bool try_call(struct call *call)
     if (call->tries < call->tries_max)
         timeout_ms = first_attempt_ms(call, left);
     call->request.timeout_ms = left;
+    call->request.deadline_unix_ms = (uint64_t)(time_now_us() / 1000) + left;
     buf_init(&packed, client->message_max_bytes);
     pb_pack(&call->request.base, &packed);
     if (packed.is_full)

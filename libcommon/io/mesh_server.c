@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/duration.h"
 #include "io/mesh_envelope.h"
 #include "io/mesh_stats.h"
 #include "ops/log.h"
@@ -24,6 +25,7 @@
 #define FAREWELL_TIMEOUT_MS 100
 #define FULL_RETRY_MS 100
 #define DRAINING_RETRY_MS 100
+#define CLOCK_SKEW_MS 10000 /* between a caller's clock and ours */
 #define PING_METHOD "guichet.v1.Mesh/Ping"
 
 /* ---- answers on the wire ---- */
@@ -131,6 +133,12 @@ static bool has_room(const struct mesh_server *server, struct err *err)
 
 static bool check_deadline(const struct mesh_request *request, struct err *err)
 {
+    const Guichet__V1__Request *envelope = request->envelope;
+    bool is_stale = envelope->deadline_unix_ms != 0 &&
+                    (uint64_t)(time_now_us() / 1000) > envelope->deadline_unix_ms + CLOCK_SKEW_MS;
+
+    if (is_stale)
+        return err_set(err, ERR_DEADLINE, "%s: its caller gave up long ago", envelope->method);
     if (mesh_request_left_ms(request) > 0)
         return true;
     return err_set(err, ERR_DEADLINE, "%s: nothing is left of its %u ms", request->envelope->method,

@@ -343,8 +343,9 @@ static void freeing_the_server_answers_unavailable(void **state)
     kit_wait(fixture.loop, fixture.server.held_count == 1);
     mesh_server_free(&fixture.server.mesh);
     kit_wait(fixture.loop, held.count > 0);
+    /* The farewell is a courtesy: nng says "sent" when it is handed over, and the close may overtake it. The caller
+     * then hears of the lost connection, which is UNAVAILABLE as well. */
     assert_int_equal(held.err.kind, ERR_UNAVAILABLE);
-    assert_non_null(strstr(held.err.text, "goes down"));
     /* The handler answers after its server is gone: nothing happens, nothing leaks. */
     mesh_client_free(&client);
     close_fixture(&fixture);

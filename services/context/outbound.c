@@ -41,13 +41,14 @@ static bool check_store(const struct call *call, const Guichet__V1__StoreOutboun
            context_check_text("idempotency_key", input->idempotency_key, KEY_MAX_BYTES, err);
 }
 
-/* Same key, same question: what was asked for, and where. */
+/* Same key, same question: what was asked for, and where. The thread is left out: who names none gets the one the
+ * customer wrote on last, and that may be another when the same question comes again. */
 static struct str_view hash_request(const Guichet__V1__StoreOutboundRequest *input, struct str_view content,
                                     struct arena *arena)
 {
     uint8_t *hash = context_alloc(arena, SHA256_DIGEST_LENGTH);
     struct str_view head = str_view_of(
-        arena_printf(arena, "%s\n%s\n%d\n", input->conversation_id, input->thread_id, input->direction));
+        arena_printf(arena, "%s\n%d\n", input->conversation_id, input->direction));
     uint8_t *bytes = context_alloc(arena, head.len + content.len + 1);
 
     memcpy(bytes, head.data, head.len);

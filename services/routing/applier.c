@@ -154,13 +154,17 @@ static void feed_apply(struct routing_feed *feed, const Guichet__V1__ReadChanges
     db_work_run(work, on_applied, feed);
 }
 
-/* Is it the data, and not the database, the lease or our own end? */
+/* Is it the data, and not the database, the lease or our own end? Classes 21, 22, 23 and 54 of SQLSTATE speak of
+ * values; a missing function, a lost grant or a broken index is nobody's data: the feed stands, and is seen to. */
 static bool is_data_error(const struct db_work *work, const struct err *err)
 {
-    if (strcmp(db_work_sqlstate(work), "P0001") == 0)
-        return false;
-    return err->kind == ERR_INVALID || err->kind == ERR_CONFLICT || err->kind == ERR_INTERNAL ||
-           err->kind == ERR_NOT_FOUND;
+    static const char *const classes[] = { "21", "22", "23", "54" };
+    const char *sqlstate = db_work_sqlstate(work);
+
+    for (size_t i = 0; i < COUNT_OF(classes); i++)
+        if (strncmp(sqlstate, classes[i], 2) == 0)
+            return true;
+    return sqlstate[0] == '\0' && err->kind == ERR_INVALID;
 }
 
 static void feed_moved_on(struct routing_feed *feed, uint64_t event_sequence)
@@ -212,6 +216,8 @@ static void on_applied(void *arg, struct db_work *work, const struct err *err)
     /* Lost lease, or a commit whose answer was lost: what the row says counts. */
     log_event(LOG_WARN, "apply_failed", LOG_TEXT("tenant", feed->tenant), LOG_NUMBER("after", feed->cursor),
               LOG_ERR(err));
+    if (err->kind == ERR_DEADLINE && feed->batch.count > 1)
+        feed->limit = (uint32_t)feed->batch.count / 2;
     feed->is_held = false;
     retry_later(feed);
     routing_lease_hold_now(feed->applier);

@@ -2,6 +2,7 @@
 /* delivery.c - Start and Report: the two ends of a provider call, each one transaction; and what became of it.
  *
  * Both may be repeated: the mesh calls again when an answer is lost, and the same lease gets the same answer. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "call.h"
@@ -48,6 +49,21 @@ static bool check_job(struct routing_call *call, const char *tenant, const char 
            routing_call_is_id(call, "lease", lease, false);
 }
 
+/* The claims' accounts of this tenant. */
+static struct db_param own_accounts(struct routing_call *call, const char *tenant)
+{
+    const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
+    struct str_view *ids = arena_alloc(call->arena, (claims->n_accounts + 1) * sizeof(*ids));
+    size_t count = 0;
+
+    if (ids == NULL)
+        abort();
+    for (size_t i = 0; i < claims->n_accounts; i++)
+        if (strcmp(claims->accounts[i]->tenant, tenant) == 0)
+            ids[count++] = str_view_of(claims->accounts[i]->id);
+    return (struct db_param){ .type = DB_TEXT_ARRAY, .items = ids, .count = count };
+}
+
 static void on_started(struct routing_call *call, struct db_work *work)
 {
     struct routing *routing = call->routing;
@@ -81,6 +97,7 @@ void routing_connector_start(Guichet__V1__Connector_Service *service, const Guic
         DB_PARAM_UUID(input->job_id),
         DB_PARAM_UUID(input->lease),
         DB_PARAM_I64(routing->config->delivery_lease_ms),
+        own_accounts(call, input->tenant),
     };
 
     if (check_job(call, input->tenant, input->job_id, input->lease))
@@ -160,6 +177,7 @@ void routing_connector_report(Guichet__V1__Connector_Service *service,
         cut_text(outcome->provider_text),
         { .type = DB_I64_ARRAY, .items = delays_ms, .count = ROUTING_DELAYS },
         DB_PARAM_I64(routing->config->unknown_hold_ms),
+        own_accounts(call, input->tenant),
     };
     routing_call_query(call, routing->database.short_, &routing_sql_report, params, COUNT_OF(params),
                        on_reported);

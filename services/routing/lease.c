@@ -60,6 +60,8 @@ void routing_applier_wait(struct routing_applier *applier, const char *tenant, u
     routing_lease_tell_waiters(feed);
     if (!waiter->is_ready)
         routing_applier_kick(applier, tenant, true);
+    if (!waiter->is_ready && !feed->is_held)
+        routing_applier_look(applier); /* it may have been applied, and told, before we waited */
 }
 
 /* ---- holding the feeds ---- */
@@ -83,8 +85,8 @@ static void take_row(struct routing_feed *feed, const struct db_work *work, cons
         feed->is_held = is_held;
         feed->fencing = fencing;
         routing_lease_tell_waiters(feed);
-        if (is_new || feed->is_kicked)
-            routing_applier_read(feed);
+        if ((is_new || feed->is_kicked) && !loop_timer_is_active(feed->retry_timer))
+            routing_applier_read(feed); /* else when the pause after a failure is over */
     } else if (!is_held || fencing != feed->fencing) {
         feed->is_held = false; /* what is under way is fenced off; then the row counts */
     }

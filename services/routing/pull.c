@@ -152,6 +152,8 @@ static void add_job(struct pull *pull, const char *tenant, const struct db_work 
     Guichet__V1__Job *job = arena_alloc(arena, sizeof(*job));
     struct err err = { 0 };
 
+    if (job == NULL) /* the lease is bounded in bytes, so this is our own bug */
+        abort();
     guichet__v1__job__init(job);
     job->tenant = (char *)tenant;
     job->id = arena_strdup(arena, db_text(work, rows, row, 0));
@@ -189,9 +191,9 @@ static void on_leased(void *arg, struct db_work *work, const struct err *err)
     for (size_t i = 0; i < count; i++)
         add_job(pull, tenant->name, work, i);
     stats_add(routing->stats, ROUTING_LEASED, count);
+    routing_clocks_set(routing->clocks, tenant->name); /* also after none: a bucket may open in a moment */
     if (count > 0) {
         routing_clocks_lease_in(routing->clocks, tenant->name, routing->config->delivery_lease_ms);
-        routing_clocks_set(routing->clocks, tenant->name);
         if (FAILPOINT("routing_after_lease_before_reply")) {
             struct err lost = { 0 };
 

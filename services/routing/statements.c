@@ -114,6 +114,13 @@ SQL(list_assigned,
     " AND w.agent_id = $2::uuid AND ($3::uuid IS NULL OR w.queue_id = $3::uuid)" VISIBLE_TO("$4")
     " AND ($5::uuid IS NULL OR w.changed_position < " POSITION_OF("changed_position", "$5") ")"
     " ORDER BY w.changed_position DESC LIMIT $6::integer");
+/* As the next, for one state: a parameter in its place could not use the partial index. */
+SQL(list_taken,
+    "SELECT " WORK_COLUMNS " FROM routing.work_item w WHERE w.tenant = $1::text AND w.state = 2"
+    " AND $2::integer = 2 AND ($3::uuid IS NULL OR w.queue_id = $3::uuid)"
+    VISIBLE_TO("$4")
+    " AND ($5::uuid IS NULL OR w.changed_position < " POSITION_OF("changed_position", "$5") ")"
+    " ORDER BY w.changed_position DESC LIMIT $6::integer");
 SQL(list_work,
     "SELECT " WORK_COLUMNS " FROM routing.work_item w WHERE w.tenant = $1::text"
     " AND ($2::integer = 0 OR w.state = $2::integer) AND ($3::uuid IS NULL OR w.queue_id = $3::uuid)"
@@ -137,10 +144,12 @@ SQL(get_account, "SELECT " ACCOUNT_COLUMNS " FROM routing.channel_account c WHER
 SQL(lease, "SELECT id, account_id, lease, lease_until, attempt, payload"
            " FROM routing.lease($1::text, $2::text[], $3::uuid[], $4::bigint)");
 SQL(start,
-    "SELECT is_granted, reason, lease_ms FROM routing.start($1::text, $2::uuid, $3::uuid, $4::bigint)");
+    "SELECT is_granted, reason, lease_ms FROM routing.start($1::text, $2::uuid, $3::uuid, $4::bigint,"
+    " $5::text[])");
 SQL(report,
     "SELECT state, event_sequence FROM routing.report($1::text, $2::uuid, $3::uuid, $4::integer,"
-    " $5::text, $6::bigint, $7::boolean, $8::integer, $9::text, $10::text, $11::bigint[], $12::bigint)");
+    " $5::text, $6::bigint, $7::boolean, $8::integer, $9::text, $10::text, $11::bigint[], $12::bigint,"
+    " $13::text[])");
 SQL(expire_leases, "SELECT event_sequence, leased_count, sending_count, unknown_count"
                    " FROM routing.expire_leases($1::text, $2::bigint[], $3::bigint)");
 SQL(next_due, "SELECT lease_ms, ready_ms FROM routing.next_due($1::text)");

@@ -38,6 +38,7 @@ extern const struct db_statement routing_sql_get_work;     /* tenant, conversati
 extern const struct db_statement routing_sql_list_waiting; /* tenant, queue, visible_to, after, limit */
 extern const struct db_statement
     routing_sql_list_assigned;                          /* tenant, agent, queue, visible_to, after, limit */
+extern const struct db_statement routing_sql_list_taken; /* as the next, state 2 only */
 extern const struct db_statement routing_sql_list_work; /* tenant, state, queue, visible_to, after, limit */
 extern const struct db_statement routing_sql_assign;    /* tenant, conversation, agent, actor, if_version */
 extern const struct db_statement routing_sql_transfer;

@@ -82,7 +82,11 @@ static void list_work(struct routing_call *call, const Guichet__V1__ListWorkRequ
             tenant, DB_PARAM_I32(input->state), queue, visible_to, from, most
         };
 
-        routing_call_query(call, pool, &routing_sql_list_work, params, COUNT_OF(params), on_work_listed);
+        routing_call_query(call, pool,
+                           input->state == GUICHET__V1__WORK_STATE__WORK_STATE_ASSIGNED
+                               ? &routing_sql_list_taken
+                               : &routing_sql_list_work,
+                           params, COUNT_OF(params), on_work_listed);
     }
 }
 

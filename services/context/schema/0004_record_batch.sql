@@ -178,7 +178,7 @@ BEGIN
     UPDATE context.thread t SET last_sequence = e.sequence, last_inbound_at = greatest(t.last_inbound_at, e.inbound_at)
     FROM (SELECT r.place, d.sequence, d.inbound_at
           FROM (SELECT u.thread, max(u.sequence) AS sequence,
-                       least(max(u.occurred) FILTER (WHERE NOT u.is_echo), clock_timestamp()) AS inbound_at
+                       max(least(u.occurred, clock_timestamp())) FILTER (WHERE NOT u.is_echo) AS inbound_at
                 FROM unnest(v_is_message, v_thread, v_sequence, p_occurred, p_is_echo)
                      AS u (is_message, thread, sequence, occurred, is_echo)
                 WHERE u.is_message GROUP BY u.thread) d

@@ -137,6 +137,7 @@ CREATE TABLE routing.work_item (
 ) WITH (fillfactor = 80);
 CREATE INDEX work_item_waiting ON routing.work_item (tenant, queue_id, waiting_position) WHERE state = 1;
 CREATE INDEX work_item_load ON routing.work_item (tenant, agent_id, changed_position) WHERE state = 2;
+CREATE INDEX work_item_taken ON routing.work_item (tenant, changed_position) WHERE state = 2;
 CREATE INDEX work_item_changed ON routing.work_item (tenant, changed_position);
 
 CREATE TABLE routing.delivery (

@@ -171,6 +171,7 @@ DECLARE
     v_account routing.channel_account;
     v_room integer;
     v_taken integer := 0;
+    v_bytes bigint := 0;
     v_before integer;
     v_now timestamptz;
     v_job record;
@@ -199,6 +200,9 @@ BEGIN
                                 AND (e.sequence < d.sequence OR e.is_holding))
             ORDER BY d.next_attempt_at, d.id LIMIT v_room
         LOOP
+            -- One answer must fit into one message of the mesh; what is left is leased next.
+            EXIT WHEN v_taken > 0 AND v_bytes + octet_length(v_job.payload) > 600000;
+            v_bytes := v_bytes + octet_length(v_job.payload);
             v_taken := v_taken + 1;
             UPDATE routing.delivery d
             SET state = 2, lease = p_leases[v_taken], is_holding = true, deadline_at = lease_until,
@@ -225,7 +229,8 @@ BEGIN
 END $$;
 
 -- Leased -> sending, if the lease stands; a repeat by the same lease is granted again. The lease begins anew.
-CREATE FUNCTION routing.start(p_tenant text, p_id uuid, p_lease uuid, p_lease_ms bigint)
+CREATE FUNCTION routing.start(p_tenant text, p_id uuid, p_lease uuid, p_lease_ms bigint,
+    p_accounts text[] DEFAULT NULL)
 RETURNS TABLE (is_granted boolean, reason text, lease_ms bigint) LANGUAGE plpgsql AS $$
 DECLARE
     v_sequence bigint := routing.lock_tenant(p_tenant);
@@ -235,6 +240,10 @@ BEGIN
     SELECT * INTO v_delivery FROM routing.delivery d WHERE d.tenant = p_tenant AND d.id = p_id;
     IF NOT FOUND THEN
         PERFORM routing.fail('not_found', format('no job %s', p_id));
+    END IF;
+    -- A connector speaks for its own accounts only (NULL: nobody asks).
+    IF NOT coalesce(v_delivery.account_id = ANY (p_accounts), true) THEN
+        PERFORM routing.fail('forbidden', format('job %s is of another account', p_id));
     END IF;
     is_granted := false;
     lease_ms := 0;
@@ -262,7 +271,7 @@ END $$;
 -- What no longer matters changes nothing; the answer is always the state the delivery has now.
 CREATE FUNCTION routing.report(p_tenant text, p_id uuid, p_lease uuid, p_kind integer, p_provider_id text,
     p_retry_after_ms bigint, p_is_account_wide boolean, p_reason integer, p_code text, p_text text,
-    p_delays_ms bigint[], p_hold_ms bigint)
+    p_delays_ms bigint[], p_hold_ms bigint, p_accounts text[] DEFAULT NULL)
 RETURNS TABLE (state integer, event_sequence bigint) LANGUAGE plpgsql AS $$
 DECLARE
     v_sequence bigint := routing.lock_tenant(p_tenant);
@@ -274,6 +283,10 @@ BEGIN
     SELECT * INTO v_delivery FROM routing.delivery d WHERE d.tenant = p_tenant AND d.id = p_id;
     IF NOT FOUND THEN
         PERFORM routing.fail('not_found', format('no job %s', p_id));
+    END IF;
+    -- A connector speaks for its own accounts only (NULL: nobody asks).
+    IF NOT coalesce(v_delivery.account_id = ANY (p_accounts), true) THEN
+        PERFORM routing.fail('forbidden', format('job %s is of another account', p_id));
     END IF;
     v_is_ours := v_delivery.lease IS NOT DISTINCT FROM p_lease AND v_delivery.state IN (2, 3, 8);
     v_delay := greatest(p_retry_after_ms,
@@ -364,17 +377,18 @@ LANGUAGE plpgsql STABLE AS $$
 DECLARE
     v_now timestamptz := clock_timestamp();
 BEGIN
-    -- HAVING: greatest() would make 0, which is "now", of no row at all.
-    SELECT ceil(greatest(0, extract(epoch FROM min(deadline_at) - v_now)) * 1000) INTO lease_ms
-    FROM routing.delivery WHERE tenant = p_tenant AND is_holding HAVING count(*) > 0;
+    -- The first of each index, never the whole backlog: this runs after every change.
+    SELECT ceil(greatest(0, extract(epoch FROM d.deadline_at - v_now)) * 1000) INTO lease_ms
+    FROM routing.delivery d WHERE d.tenant = p_tenant AND d.is_holding ORDER BY d.deadline_at LIMIT 1;
     SELECT ceil(extract(epoch FROM min(t.at) - v_now) * 1000) INTO ready_ms
     FROM routing.channel_account a
     CROSS JOIN LATERAL (
-        SELECT greatest(routing.bucket_opens(a), min(d.next_attempt_at)) AS at FROM routing.delivery d
-        WHERE d.tenant = p_tenant AND d.account_id = a.id AND d.state = 1 HAVING count(*) > 0
+        (SELECT greatest(routing.bucket_opens(a), d.next_attempt_at) AS at FROM routing.delivery d
+         WHERE d.tenant = p_tenant AND d.account_id = a.id AND d.state = 1
+         ORDER BY d.next_attempt_at LIMIT 1)
         UNION ALL
-        SELECT greatest(routing.bucket_opens(a), min(d.next_attempt_at)) FROM routing.delivery d
-        WHERE d.tenant = p_tenant AND d.account_id = a.id AND d.state = 1 AND d.next_attempt_at > v_now
-        HAVING count(*) > 0) t
+        (SELECT greatest(routing.bucket_opens(a), d.next_attempt_at) FROM routing.delivery d
+         WHERE d.tenant = p_tenant AND d.account_id = a.id AND d.state = 1 AND d.next_attempt_at > v_now
+         ORDER BY d.next_attempt_at LIMIT 1)) t
     WHERE a.tenant = p_tenant AND t.at > v_now;
 END $$;

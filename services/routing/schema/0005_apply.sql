@@ -347,8 +347,8 @@ BEGIN
     END LOOP;
     q := routing.assign(p_tenant, v_touched, q);
     PERFORM routing.finish(p_tenant, q, p_kind && ARRAY[2, 4]);
-    -- Whoever closed or reopened may wait at another replica.
-    IF 6 = ANY (p_kind) THEN
+    -- Whoever closed, reopened or wrote first may wait at another replica.
+    IF p_kind && ARRAY[2, 6] THEN
         PERFORM pg_notify('guichet_routing', 'applied ' || p_tenant);
     END IF;
     RETURN q;
