@@ -47,8 +47,8 @@ static struct str_view hash_request(const Guichet__V1__StoreOutboundRequest *inp
                                     struct arena *arena)
 {
     uint8_t *hash = context_alloc(arena, SHA256_DIGEST_LENGTH);
-    struct str_view head = str_view_of(
-        arena_printf(arena, "%s\n%d\n", input->conversation_id, input->direction));
+    struct str_view head =
+        str_view_of(arena_printf(arena, "%s\n%d\n", input->conversation_id, input->direction));
     uint8_t *bytes = context_alloc(arena, head.len + content.len + 1);
 
     memcpy(bytes, head.data, head.len);
@@ -154,6 +154,7 @@ static void on_opened(void *arg, struct db_work *work, const struct err *err)
     threads = rows_of(call, work, 2);
     reply.is_new = db_i64(db_work_result(work, 0), 0, 0) != 0;
     reply.change_sequence = (uint64_t)db_i64(db_work_result(work, 0), 0, 1);
+    reply.is_repeat = db_i64(db_work_result(work, 0), 0, 2) != 0;
     reply.conversation = rows_conversation(&conversations, 0);
     reply.thread = rows_thread(&threads, 0);
     context_ring(call->context, call->tenant, reply.change_sequence);
@@ -175,6 +176,7 @@ static bool check_open(const Guichet__V1__OpenThreadRequest *input, struct err *
            context_check_text("recipient.scope", to->scope, RECORD_KEY_MAX_BYTES, err) &&
            context_check_text("recipient.display_name", to->display_name, ACTOR_MAX_BYTES, err) &&
            context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err) &&
+           context_check_text("idempotency_key", input->idempotency_key, KEY_MAX_BYTES, err) &&
            context_check_text("subject", input->subject, SUBJECT_MAX_BYTES, err);
 }
 
@@ -192,9 +194,13 @@ void context_open_thread(Guichet__V1__Context_Service *service, const Guichet__V
         context_call_fail(call, &err);
         return;
     }
-    const struct db_param names[] = { DB_PARAM_TEXT(input->tenant), DB_PARAM_TEXT(input->account_id),
-                                      DB_PARAM_I32(to->kind), DB_PARAM_TEXT(to->scope),
-                                      DB_PARAM_TEXT(to->value) };
+    const struct db_param names[] = { DB_PARAM_TEXT(input->tenant),
+                                      DB_PARAM_TEXT(input->account_id),
+                                      DB_PARAM_I32(to->kind),
+                                      DB_PARAM_TEXT(to->scope),
+                                      DB_PARAM_TEXT(to->value),
+                                      DB_PARAM_TEXT(input->actor_id),
+                                      DB_PARAM_TEXT(input->idempotency_key) };
 
     work = db_work_new(call->context->database.ingest);
     db_work_add(work, &context_open_thread_for,
@@ -202,8 +208,9 @@ void context_open_thread(Guichet__V1__Context_Service *service, const Guichet__V
                     DB_PARAM_TEXT(input->tenant), DB_PARAM_I64(call->context->config->reopen_window_ms),
                     DB_PARAM_TEXT(input->account_id), DB_PARAM_TEXT(input->channel), DB_PARAM_I32(to->kind),
                     DB_PARAM_TEXT(to->scope), DB_PARAM_TEXT(to->value), DB_PARAM_TEXT(to->display_name),
-                    DB_PARAM_TEXT(input->actor_id), DB_PARAM_TEXT(input->subject) },
-                10);
+                    DB_PARAM_TEXT(input->actor_id), DB_PARAM_TEXT(input->subject),
+                    DB_PARAM_TEXT(input->idempotency_key) },
+                11);
     db_work_add(work, &context_select_opened_conversation, names, COUNT_OF(names));
     db_work_add(work, &context_select_opened_thread, names, COUNT_OF(names));
     db_work_run(work, on_opened, call);

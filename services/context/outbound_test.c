@@ -290,6 +290,15 @@ static void test_writing_first(void **state)
     stored = store(kit, &message, &err);
     assert_int_equal(stored->message->sequence, 1);
     assert_string_equal(begin(kit, "first", "+33600000001")->conversation_id, opened->conversation->id);
+
+    /* The same key once more, after the conversation was closed: found, and not opened again. */
+    assert_non_null(set_state(kit, "first", opened->conversation->id, 2, 0, &err));
+    request.idempotency_key = arena_strdup(kit->arena, "key-1");
+    again = KIT_CALL(kit, kit->centre[1], open_thread, OpenThreadReply, &request, &err);
+    assert_true(again->is_repeat);
+    assert_string_equal(again->thread->id, opened->thread->id);
+    assert_int_equal(again->conversation->state, GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED);
+    assert_int_equal(again->change_sequence, 0);
 }
 
 int main(void)

@@ -38,9 +38,10 @@ const struct db_statement context_store_message = {
 
 const struct db_statement context_open_thread_for = {
     "context_open_thread",
-    "SELECT o.is_new, o.change_sequence FROM context.open_thread(p_tenant => $1::text,"
+    "SELECT o.is_new, o.change_sequence, o.is_repeat FROM context.open_thread(p_tenant => $1::text,"
     " p_reopen_window_ms => $2::int8, p_account => $3::text, p_channel => $4::text, p_kind => $5::int4,"
-    " p_scope => $6::text, p_value => $7::text, p_name => $8::text, p_actor => $9::text, p_subject => $10::text) o",
+    " p_scope => $6::text, p_value => $7::text, p_name => $8::text, p_actor => $9::text, p_subject => $10::text,"
+    " p_key => $11::text) o",
 };
 
 const struct db_statement context_set_state = {
@@ -127,10 +128,15 @@ const struct db_statement context_select_thread = {
     " WHERE t.tenant = $1::text AND t.id = $2::uuid",
 };
 
+/* The thread of what was written under this key already, else the current one of the address. */
 #define OPENED_THREAD                                                                                        \
-    "(SELECT r.* FROM context.thread r WHERE r.tenant = $1::text AND r.account_id = $2::text"                \
-    " AND r.thread_key = '' AND r.is_current AND r.identity_id = (SELECT i.id FROM context.identity i"       \
-    " WHERE i.tenant = $1::text AND i.kind = $3::int4 AND i.scope = $4::text AND i.value = $5::text))"
+    "(SELECT r.* FROM context.thread r WHERE r.tenant = $1::text AND r.id = coalesce("                       \
+    "(SELECT m.thread_id FROM context.outbound_key k CROSS JOIN LATERAL (SELECT n.thread_id"                 \
+    " FROM context.message n WHERE n.tenant = $1::text AND n.id = k.message_id LIMIT 1) m"                   \
+    " WHERE k.tenant = $1::text AND k.actor_id = $6::text AND k.idempotency_key = $7::text),"                \
+    " (SELECT q.id FROM context.thread q WHERE q.tenant = $1::text AND q.account_id = $2::text"              \
+    " AND q.thread_key = '' AND q.is_current AND q.identity_id = (SELECT i.id FROM context.identity i"       \
+    " WHERE i.tenant = $1::text AND i.kind = $3::int4 AND i.scope = $4::text AND i.value = $5::text))))"
 
 const struct db_statement context_select_opened_thread = {
     "context_opened_thread",

@@ -285,6 +285,10 @@ static void on_opened(const Guichet__V1__OpenThreadReply *opened, void *arg)
     reply->is_new = opened->is_new;
     if (opened->change_sequence > 0)
         routing_applier_kick(call->routing->applier, reply->tenant, true);
+    if (opened->is_repeat) { /* it was allowed and sent; whose the conversation is by now does not matter */
+        store(call);
+        return;
+    }
     routing_actor_query(call, reply->tenant, reply->conversation_id, reply->actor_id, on_owner);
 }
 

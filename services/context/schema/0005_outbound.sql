@@ -73,10 +73,10 @@ BEGIN
     RETURN v_thread;
 END $$;
 
--- Finds or makes identity, customer, conversation and thread for writing first.
+-- Finds or makes identity, customer, conversation and thread for writing first; p_key as in store_outbound.
 CREATE FUNCTION context.open_thread(p_tenant text, p_reopen_window_ms bigint, p_account text, p_channel text, p_kind integer,
-    p_scope text, p_value text, p_name text, p_actor text, p_subject text,
-    OUT thread_id uuid, OUT conversation_id uuid, OUT is_new boolean, OUT change_sequence bigint) LANGUAGE plpgsql AS $$
+    p_scope text, p_value text, p_name text, p_actor text, p_subject text, p_key text,
+    OUT thread_id uuid, OUT conversation_id uuid, OUT is_new boolean, OUT change_sequence bigint, OUT is_repeat boolean) LANGUAGE plpgsql AS $$
 DECLARE
     v_identity context.identity;
     v_opened record;
@@ -85,6 +85,15 @@ DECLARE
 BEGIN
     change_sequence := 0;
     is_new := false;
+    -- Written under this key already: nothing is opened a second time, whatever became of the conversation since.
+    SELECT m.thread_id, m.conversation_id INTO thread_id, conversation_id
+    FROM context.outbound_key k CROSS JOIN LATERAL (SELECT n.thread_id, n.conversation_id FROM context.message n
+        WHERE n.tenant = p_tenant AND n.id = k.message_id LIMIT 1) m
+    WHERE k.tenant = p_tenant AND k.actor_id = p_actor AND k.idempotency_key = p_key;
+    is_repeat := FOUND;
+    IF is_repeat THEN
+        RETURN;
+    END IF;
     PERFORM context.insert_identities(p_tenant, ARRAY[p_kind], ARRAY[p_scope], ARRAY[p_value], ARRAY[p_name], ARRAY[NULL::uuid],
                                       false)
     WHERE NOT EXISTS (SELECT FROM context.identity i WHERE i.tenant = p_tenant AND i.kind = p_kind AND i.scope = p_scope
