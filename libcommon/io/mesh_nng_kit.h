@@ -207,6 +207,8 @@ static inline bool is_version_at_least(const char *wanted)
     return true;
 }
 
+#define OFF_RUNS_MAX 10
+
 static inline void check_scenario(const struct scenario *scenario)
 {
     bool is_fixed = scenario->fixed_in != NULL && is_version_at_least(scenario->fixed_in);
@@ -216,7 +218,10 @@ static inline void check_scenario(const struct scenario *scenario)
     assert_true(ends_well(scenario->name, "on"));
     if (!scenario->has_off)
         return;
+    /* The defects are races: one that shows in one of ten runs is there. With the workaround on, one run must do. */
     is_well = ends_well(scenario->name, "off");
+    for (int i = 1; i < OFF_RUNS_MAX && is_well && !is_fixed; i++)
+        is_well = ends_well(scenario->name, "off");
     print_message("%s, workaround off: %s%s%s\n", scenario->name, is_well ? "well" : "red",
                   is_fixed ? ", fixed upstream in " : "", is_fixed ? scenario->fixed_in : "");
     assert_true(is_well == is_fixed);

@@ -8,7 +8,7 @@ import { Provider } from '../kit/provider.mjs'
 import { Traffic } from '../kit/traffic.mjs'
 import { until } from '../kit/wait.mjs'
 
-let house, provider, agent, events
+let house, provider, agent, other, events
 const kills = process.env.GUICHET_TEST_FULL ? 25 : 3
 // Doubts hold their thread's line for a short while only, so that the end of the ledger can be waited for.
 const lease = { delivery_lease_ms: '3s', unknown_hold_ms: '2s' }
@@ -18,6 +18,8 @@ before(async () => {
   provider = await new Provider(house).start()
   await house.start()
   agent = await Api.login(house, house.agent('alice', { role: 'supervisor', capacity: 1000 }))
+  other = await Api.login(house, house.agent('olga', { tenant: 'other', role: 'supervisor', capacity: 1000 }))
+  await other.presence('online')
   events = agent.events()
   await events.open()
   await agent.presence('online')
@@ -29,9 +31,14 @@ after(async () => {
 })
 
 let salt = 10
+// Beside each story runs a second tenant's, with the same numbers and the same ids.
+function twoTenants() {
+  const options = { salt: String(salt++) }
+  return [new Traffic(house, provider, agent, options).start(), new Traffic(house, provider, other, { ...options, tenant: 'other', customers: 3 }).start()]
+}
 for (const name of ['sms', 'routing', 'context', 'gateway', 'postgres']) {
   test(`SIGKILL of ${name}, ${kills} times, under traffic`, { timeout: 600000 }, async (t) => {
-    const traffic = new Traffic(house, provider, agent, { salt: String(salt++) }).start()
+    const [traffic, beside] = twoTenants()
     const inFlight = []
     for (let i = 0; i < kills; i++) {
       const count = traffic.customers.reduce((sum, customer) => sum + customer.written.length, 0)
@@ -43,10 +50,11 @@ for (const name of ['sms', 'routing', 'context', 'gateway', 'postgres']) {
         house.startDatabase()
       } else await house.restart(name)
     }
-    await traffic.stop()
+    await Promise.all([traffic.stop(), beside.stop()])
     t.diagnostic(`in flight at each kill of ${name}: ${inFlight.join(', ')}`)
     assert.ok(inFlight.every((n) => n > 0))
     await traffic.verify()
+    await beside.verify()
     t.diagnostic(`${traffic.customers.reduce((sum, customer) => sum + customer.written.length, 0)} texts, ${traffic.replies.length} answers, ${traffic.unknown} unknown`)
     const last = await house.sql("SELECT max(sequence)::int AS n FROM routing.event WHERE tenant = 'demo'")
     await until('the agent’s socket resumed by itself', () => events.isOpen && events.events.at(-1)?.sequence >= last[0].n, { timeoutMs: 20000 })
@@ -69,10 +77,11 @@ const failpoints = {
 }
 for (const [name, points] of Object.entries(failpoints)) {
   test(`killed at each failpoint of ${name}`, { timeout: 600000 }, async (t) => {
-    const traffic = new Traffic(house, provider, agent, { salt: String(salt++) }).start()
+    const [traffic, beside] = twoTenants()
     for (const point of points) {
-      await house.restart(name, { failpoint: `${point}:kill@5` })
-      const child = house.processes.get(name)
+      // Not waited for to be ready: the fifth pass may come before anybody asks.
+      await house.kill(name)
+      const child = house.spawn(name, { failpoint: `${point}:kill@5` })
       child.isExpected = true
       const end = await until(`${name} dies at ${point}`, () => child.end, { timeoutMs: 60000 })
       assert.equal(end.signal, 'SIGKILL')
@@ -81,8 +90,9 @@ for (const [name, points] of Object.entries(failpoints)) {
       house.spawn(name)
       await house.ready(name)
     }
-    await traffic.stop()
+    await Promise.all([traffic.stop(), beside.stop()])
     await traffic.verify()
+    await beside.verify()
     t.diagnostic(`${traffic.replies.length} answers, ${traffic.unknown} unknown`)
   })
 }

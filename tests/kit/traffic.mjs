@@ -4,8 +4,7 @@
 // judged. The agent answers each conversation it hears of, with an idempotency key, until it gets a 202. At the end
 // the ledger is held against the database and against what the provider received.
 import assert from 'node:assert/strict'
-import { randomUUID } from 'node:crypto'
-import { newSid } from './provider.mjs'
+import { createHash, randomUUID } from 'node:crypto'
 import { until } from './wait.mjs'
 
 export class Traffic {
@@ -29,13 +28,18 @@ export class Traffic {
   async write(customer) {
     const url = `${this.house.url}/hooks/sms/sms-${this.tenant}`
     while (this.isRunning) {
-      const sid = newSid()
-      const params = this.provider.inbound(customer.number, `${customer.number} ${customer.written.length + 1}`, { MessageSid: sid })
+      // The same numbers and the same ids in every tenant: only the text tells whose it is.
+      const n = customer.written.length + 1
+      const sid = `SM${createHash('md5').update(`${this.salt} ${customer.number} ${n}`).digest('hex')}`
+      const params = this.provider.inbound(customer.number, `${this.tenant}: ${customer.number} ${n}`, { MessageSid: sid })
       this.inFlight++
       const answer = await this.provider.post(url, params, this.tenant, { tries: 400 })
       this.inFlight--
-      if (answer.status !== 200) this.failed.push(`inbound ${sid}: ${answer.status} ${answer.body}`)
-      else customer.written.push(sid)
+      if (answer.status !== 200) {
+        this.failed.push(`inbound ${sid}: ${answer.status} ${answer.body}`)
+        return
+      }
+      customer.written.push(sid)
     }
   }
 
@@ -88,6 +92,23 @@ export class Traffic {
     assert.deepEqual(this.failed, [])
     await this.verifyInbound()
     await this.verifyOutbound()
+    await this.verifyApart()
+  }
+
+  // No row of another tenant is ours, by id or by text.
+  async verifyApart() {
+    const crossed = await this.house.sql(
+      `SELECT m.id FROM context.message m JOIN context.thread t ON t.id = m.thread_id WHERE m.tenant = $1 AND t.tenant <> m.tenant
+       UNION ALL SELECT i.id FROM context.identity i JOIN context.customer c ON c.id = i.customer_id WHERE i.tenant = $1 AND c.tenant <> i.tenant
+       UNION ALL SELECT d.id FROM routing.delivery d JOIN context.message m ON m.id = d.message_id WHERE d.tenant = $1 AND m.tenant <> d.tenant`,
+      [this.tenant]
+    )
+    assert.deepEqual(crossed, [], 'rows of two tenants are tied together')
+    const texts = await this.house.sql(
+      `SELECT count(*)::int AS n FROM context.message WHERE tenant = $1 AND direction = 1 AND provider_id = ANY($2) AND position(convert_to($3, 'UTF8') IN content) = 0`,
+      [this.tenant, this.customers.flatMap((customer) => customer.written), `${this.tenant}: `]
+    )
+    assert.equal(texts[0].n, 0, 'texts of another tenant')
   }
 
   async verifyInbound() {
