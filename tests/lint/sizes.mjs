@@ -1,4 +1,4 @@
-// sizes - functions of at most 70 lines, files of at most 600, headers of 150, main.c of 60 (docs/style in CONTRIBUTING.md).
+// sizes - functions of at most 70 lines, files of at most 600, headers of 150, main.c of 60 (CONTRIBUTING.md, Conventions).
 import { files, functions, isC, isTest, lines, read } from './sources.mjs'
 
 // Headers that only tests include hold code of tests, and count as such.
