@@ -214,6 +214,7 @@ export class House {
         GUICHET_LOG_FORMAT: 'json',
         GUICHET_LOOP_ABORT: process.env.GUICHET_LOOP_ABORT ?? '1',
         ASAN_OPTIONS: 'detect_leaks=1:abort_on_error=0',
+        LSAN_OPTIONS: `suppressions=${path.join(top, 'tests/kit/leaks')}:print_suppressions=0`,
         UBSAN_OPTIONS: 'print_stacktrace=1',
         ...(failpoint ? { GUICHET_FAILPOINT: failpoint } : {}),
         ...env
