@@ -123,7 +123,14 @@ bool context_check_page(const Guichet__V1__Page *page, uint32_t *ret_limit, cons
     METHOD(get_customer, GetCustomerRequest, GetCustomerReply)                                               \
     METHOD(find_customers, FindCustomersRequest, FindCustomersReply)                                         \
     METHOD(update_customer, UpdateCustomerRequest, GetCustomerReply)                                         \
-    METHOD(timeline, TimelineRequest, ListMessagesReply)
+    METHOD(timeline, TimelineRequest, ListMessagesReply)                                                     \
+    METHOD(set_media, SetMediaRequest, SetMediaReply)                                                        \
+    METHOD(merge_customers, MergeCustomersRequest, MergeCustomersReply)                                      \
+    METHOD(unmerge_customers, UnmergeCustomersRequest, UnmergeCustomersReply)                                \
+    METHOD(join_conversations, JoinConversationsRequest, JoinConversationsReply)                             \
+    METHOD(get_refused, GetRefusedRequest, GetRefusedReply)                                                  \
+    METHOD(replay_refused, ReplayRefusedRequest, ReplayRefusedReply)                                         \
+    METHOD(audit, AuditRequest, AuditReply)
 
 #define CONTEXT_DECLARE(name, Request, Reply)                                                                \
     void context_##name(Guichet__V1__Context_Service *service, const Guichet__V1__##Request *input,          \

@@ -96,6 +96,13 @@ FAKE_NEVER(record, RecordRequest, RecordReply)
 FAKE_NEVER(read_changes, ReadChangesRequest, ReadChangesReply)
 FAKE_NEVER(open_thread, OpenThreadRequest, OpenThreadReply)
 FAKE_NEVER(set_conversation_state, SetConversationStateRequest, SetConversationStateReply)
+FAKE_NEVER(set_media, SetMediaRequest, SetMediaReply)
+FAKE_NEVER(merge_customers, MergeCustomersRequest, MergeCustomersReply)
+FAKE_NEVER(unmerge_customers, UnmergeCustomersRequest, UnmergeCustomersReply)
+FAKE_NEVER(join_conversations, JoinConversationsRequest, JoinConversationsReply)
+FAKE_NEVER(get_refused, GetRefusedRequest, GetRefusedReply)
+FAKE_NEVER(replay_refused, ReplayRefusedRequest, ReplayRefusedReply)
+FAKE_NEVER(audit, AuditRequest, AuditReply)
 
 static Guichet__V1__Context_Service fake_context_service = GUICHET__V1__CONTEXT__INIT(fake_);
 

@@ -32,6 +32,14 @@ ROUTING_RPC(start_conversation, StartConversation, ReplyReply);
 ROUTING_RPC(get_deliveries, GetDeliveries, GetDeliveriesReply); /* events.c */
 ROUTING_RPC(read_events, ReadEvents, ReadEventsReply);
 ROUTING_RPC(get_status, GetStatus, GetStatusReply);
+ROUTING_RPC(set_typing, SetTyping, SetTypingReply);                         /* typing.c */
+ROUTING_RPC(list_dead_letters, ListDeadLetters, ListDeadLettersReply);      /* dead_letters.c */
+ROUTING_RPC(get_dead_letter, GetDeadLetter, GetDeadLetterReply);
+ROUTING_RPC(replay_dead_letter, ReplayDeadLetter, DeadLetterReply);
+ROUTING_RPC(drop_dead_letter, DropDeadLetter, DeadLetterReply);
+/* audit.c */
+void routing_rpc_get_audit(Guichet__V1__Routing_Service *service, const Guichet__V1__AuditRequest *input,
+                           Guichet__V1__AuditReply_Closure closure, void *closure_data);
 
 /* What an agent may do with a conversation: `get_actor` asks, this reads the answer and says no by itself. */
 struct routing_actor {
