@@ -25,6 +25,7 @@ enum {
     DRAIN_POLL_MS = 10,
     CLOSE_TIMEOUT_S = 10,
     EXIT_BY_SIGTERM = 128 + 15,
+    HEALTHCHECK_TIMEOUT_MS = 2000,
 };
 
 static struct service_config *config_of(const struct service *service)
@@ -128,6 +129,19 @@ static bool open_config(struct service *service, struct err *err)
     return true;
 }
 
+/* Options that need the settings and nothing else: true when there was one. *err says how it went. */
+static bool ask_and_end(const struct service *service, struct err *err)
+{
+    const struct service_options *options = &service->state->options;
+
+    if (options->is_check)
+        printf("guichet-%s: the settings are right\n", service->name);
+    else if (options->is_healthcheck &&
+             service_healthcheck(config_of(service)->ops_listen, HEALTHCHECK_TIMEOUT_MS, err))
+        printf("guichet-%s: ready\n", service->name);
+    return options->is_check || options->is_healthcheck;
+}
+
 bool service_open(struct service *service, int argc, char **argv, struct err *err)
 {
     struct service_state *state = calloc(1, sizeof(*state));
@@ -139,12 +153,9 @@ bool service_open(struct service *service, int argc, char **argv, struct err *er
     pthread_cond_init(&state->closed, NULL);
     state->keys = service_merge_keys(service->config_keys);
     if (!service_parse_options(service, argc, argv, &state->options, err) ||
-        service_answer_options(service, &state->options, state->keys) || !open_config(service, err))
+        service_answer_options(service, &state->options, state->keys) || !open_config(service, err) ||
+        ask_and_end(service, err))
         return false;
-    if (state->options.is_check) {
-        printf("guichet-%s: the settings are right\n", service->name);
-        return false;
-    }
     service->loop = loop_new();
     loop_set_turn_max_ms(service->loop, config_of(service)->loop_turn_max_ms);
     loop_excuse(service->loop);
@@ -237,7 +248,8 @@ int service_fail(struct service *service, const struct err *err)
     if (err->kind == ERR_NONE || (err->kind == ERR_CANCELED && service->state->step == SERVICE_DRAINING))
         return EX_OK;
     fprintf(stderr, "guichet-%s: %s\n", service->name, err->text);
-    return err_exit_code(err->kind);
+    /* Container engines give a meaning of their own to what is neither 0 nor 1. */
+    return service->state->options.is_healthcheck ? EXIT_FAILURE : err_exit_code(err->kind);
 }
 
 void service_close(struct service *service)

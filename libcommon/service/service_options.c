@@ -32,6 +32,7 @@ bool service_parse_options(const struct service *service, int argc, char **argv,
     static const struct option names[] = {
         { "config", required_argument, NULL, 'c' },
         { "check", no_argument, NULL, 'k' },
+        { "healthcheck", no_argument, NULL, 'r' },
         { "describe", no_argument, NULL, 'd' },
         { "version", no_argument, NULL, 'v' },
         { "failpoints", no_argument, NULL, 'f' },
@@ -51,6 +52,9 @@ bool service_parse_options(const struct service *service, int argc, char **argv,
             break;
         case 'k':
             options.is_check = true;
+            break;
+        case 'r':
+            options.is_healthcheck = true;
             break;
         case 'd':
             options.is_describe = true;
@@ -177,6 +181,7 @@ static void help(const struct service *service)
     printf("guichet-%s: %s\n\n"
            "  --config FILE   settings (YAML); each can be overridden by the environment\n"
            "  --check         read the settings, say whether they are right, and end\n"
+           "  --healthcheck   ask the running service, on its ops port, whether it is ready: 0 yes, 1 no\n"
            "  --describe      settings and metrics as Markdown\n"
            "  --failpoints    the places where a test build can be made to fail\n"
            "  --version       the version\n",

@@ -27,7 +27,7 @@ enum service_step { SERVICE_STARTING, SERVICE_READY, SERVICE_DRAINING, SERVICE_S
 
 struct service_options {
     const char *config_path;
-    bool is_check, is_describe, is_version, is_help, is_failpoints;
+    bool is_check, is_describe, is_version, is_help, is_failpoints, is_healthcheck;
 };
 
 struct service_state {
@@ -59,6 +59,9 @@ size_t service_config_bytes(const struct config_key *keys);
 /* Does what --describe, --version, --help or --failpoints ask for; false when none was given. */
 bool service_answer_options(const struct service *service, const struct service_options *options,
                             const struct config_key *keys);
+
+/* service_healthcheck.c: asks what listens there for /readyz, blocking. */
+bool service_healthcheck(const char *listen, uint32_t timeout_ms, struct err *err) MUST_USE;
 
 /* service_ops.c */
 extern const struct stat_info service_stats[];

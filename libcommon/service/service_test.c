@@ -267,6 +267,33 @@ static void failing_check_is_named(void **state)
     assert_int_equal(child_end(&child), 0);
 }
 
+static void healthcheck_asks_the_running_one(void **state)
+{
+    static const struct {
+        const char *label, *config, *wanted;
+        int exit_code;
+    } cases[] = {
+        { "ready", "ops_listen: 127.0.0.1:0\n", "guichet-tiny: ready\n", 0 },
+        { "sick", "ops_listen: 127.0.0.1:0\nis_sick: true\n",
+          "guichet-tiny: not ready: {\"state\":\"running\",\"checks\":{\"door\":{\"ok\":false", 1 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct child *child = child_start(cases[i].config, NULL), *asking;
+        char config[64];
+
+        snprintf(config, sizeof(config), "ops_listen: 0.0.0.0:%u\n", (unsigned)child_ops_port(child));
+        asking = child_start(config, "--healthcheck");
+        (void)child_wait_output(asking, NULL);
+        if (strncmp(asking->text, cases[i].wanted, strlen(cases[i].wanted)) != 0)
+            fail_msg("%s: '%s'", cases[i].label, asking->text);
+        assert_int_equal(child_end(&asking), cases[i].exit_code);
+        kill(child->pid, SIGTERM);
+        assert_int_equal(child_end(&child), 0);
+    }
+}
+
 static void hup_reloads_the_log_level(void **state)
 {
     struct child *child = child_start("ops_listen: 127.0.0.1:0\n", NULL);
@@ -343,6 +370,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(drain_is_awaited),
         cmocka_unit_test(drain_is_bounded),
         cmocka_unit_test(failing_check_is_named),
+        cmocka_unit_test(healthcheck_asks_the_running_one),
         cmocka_unit_test(hup_reloads_the_log_level),
         cmocka_unit_test(wrong_configuration_is_one_line),
         cmocka_unit_test(options),
