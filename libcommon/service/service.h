@@ -2,7 +2,8 @@
 /* service.h - the skeleton of every service: options, configuration, log, loop, ops port, signals, drain.
  *
  * Options: --config FILE, --describe (Markdown of settings and metrics), --check (configuration only),
- * --healthcheck (is the running one ready? 0 or 1), --version, --failpoints. Ops port (config key ops_listen): /livez, /readyz, /metrics.
+ * --healthcheck (is the running one ready? 0 or 1), --version, --failpoints.
+ * Ops port (config key ops_listen): /livez, /readyz, /metrics.
  * SIGTERM: not ready -> on_drain -> run until is_drained or drain_timeout_ms -> closed. A second SIGTERM,
  * or a close that hangs for 10 s, ends the process at once. */
 #ifndef GUICHET_SERVICE_SERVICE_H

@@ -64,7 +64,8 @@ static void answers_are_judged(void **state)
     } cases[] = {
         { "ready", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", NULL, PATIENT_MS },
         { "ready, and more than there is room for", "HTTP/1.1 200 OK\r\n\r\n%8000d", NULL, PATIENT_MS },
-        { "not ready", "HTTP/1.1 503 No\r\n\r\n{\"ready\":false}\n", "not ready: {\"ready\":false}", PATIENT_MS },
+        { "not ready", "HTTP/1.1 503 No\r\n\r\n{\"ready\":false}\n", "not ready: {\"ready\":false}",
+          PATIENT_MS },
         { "not ready, no reason", "HTTP/1.1 404 No\r\n\r\n", "not ready: ", PATIENT_MS },
         { "nothing", "", "does not speak HTTP", PATIENT_MS },
         { "another protocol", "SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP", PATIENT_MS },
@@ -152,7 +153,8 @@ static void wrong_addresses_are_refused(void **state)
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct err err = { 0 };
 
-        if (service_healthcheck(cases[i].listen, PATIENT_MS, &err) || strstr(err.text, cases[i].wanted) == NULL)
+        if (service_healthcheck(cases[i].listen, PATIENT_MS, &err) ||
+            strstr(err.text, cases[i].wanted) == NULL)
             fail_msg("%s: '%s'", cases[i].label, err.text);
     }
 }

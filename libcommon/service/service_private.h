@@ -52,7 +52,7 @@ struct service_state {
 /* service_options.c */
 bool service_parse_options(const struct service *service, int argc, char **argv,
                            struct service_options *ret_options, struct err *err) MUST_USE;
-/* The skeleton's keys, then the service's own; a key of the service replaces the skeleton's of the same name. */
+/* The skeleton's keys, then the service's own; a key of the service replaces the skeleton's of that name. */
 struct config_key *service_merge_keys(const struct config_key *own);
 /* How many bytes the structure has that these keys fill. */
 size_t service_config_bytes(const struct config_key *keys);
