@@ -37,10 +37,12 @@ struct http_client {
     struct loop_timer *curl_timer;
     struct loop_timer *end_timer;  /* tells what has ended */
     struct loop_timer *wait_timer; /* the earliest deadline of those that wait */
+    struct loop_timer *rest_timer; /* those that go on after a rest, or are given up */
     struct http_calls lists[3];    /* by enum http_call_step */
     struct client_socket *sockets;
     struct stats *stats;
     bool is_telling;
+    bool is_inside; /* libcurl, which calls us: it may not be called now */
 };
 
 /* What libcurl wants to know of one descriptor. */
@@ -89,16 +91,22 @@ static void call_move(struct http_call *call, enum http_call_step step)
         loop_timer_start(call->client->end_timer, 0, 0);
 }
 
+static void run(struct http_call *call)
+{
+    uint64_t now_ms = loop_now_ms(call->client->loop);
+
+    http_client_set_timeout(call, call->deadline_ms > now_ms ? call->deadline_ms - now_ms : 1);
+    if (curl_multi_add_handle(call->client->multi, call->curl) != CURLM_OK)
+        abort();
+}
+
 static void start_waiting(struct http_client *client)
 {
     struct http_call *call;
-    uint64_t now_ms = loop_now_ms(client->loop);
 
     while ((call = client->lists[HTTP_CALL_WAITING].first) != NULL &&
            client->lists[HTTP_CALL_RUNNING].count < client->options.max_in_flight) {
-        http_client_set_timeout(call, call->deadline_ms > now_ms ? call->deadline_ms - now_ms : 1);
-        if (curl_multi_add_handle(client->multi, call->curl) != CURLM_OK)
-            abort();
+        run(call);
         call_move(call, HTTP_CALL_RUNNING);
     }
 }
@@ -151,6 +159,29 @@ static void tell_ended(void *arg)
         loop_timer_start(client->end_timer, 0, 0);
 }
 
+void http_client_enter(struct http_client *client)
+{
+    client->is_inside = true;
+}
+
+void http_client_leave(struct http_client *client)
+{
+    client->is_inside = false;
+}
+
+static void end_running(struct http_call *call, CURLcode code)
+{
+    struct http_client *client = call->client;
+
+    http_client_read_result(call, code);
+    curl_multi_remove_handle(client->multi, call->curl);
+    if (code == CURLE_OK && !call->is_given_up && http_client_is_redirect(call) &&
+        http_client_follow(call, &client->options, &call->result.err))
+        run(call);
+    else
+        call_move(call, HTTP_CALL_ENDED);
+}
+
 static void collect(struct http_client *client)
 {
     CURLMsg *message;
@@ -164,9 +195,7 @@ static void collect(struct http_client *client)
         if (message->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(curl, CURLINFO_PRIVATE, &call);
-        http_client_read_result(call, code);
-        curl_multi_remove_handle(client->multi, curl);
-        call_move(call, HTTP_CALL_ENDED);
+        end_running(call, code);
     }
     start_waiting(client);
     if (client->lists[HTTP_CALL_ENDED].count > 0)
@@ -192,6 +221,25 @@ static void on_curl_timer(void *arg)
     int running;
 
     curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    collect(client);
+}
+
+/* Those that were resumed or given up while libcurl could not be told. */
+static void on_rest_timer(void *arg)
+{
+    struct http_client *client = arg;
+    struct http_call *next;
+
+    for (struct http_call *call = client->lists[HTTP_CALL_RUNNING].first; call != NULL; call = next) {
+        CURLcode code = CURLE_OK;
+
+        next = call->later;
+        if (call->is_resumed && !call->is_given_up)
+            code = curl_easy_pause(call->curl, CURLPAUSE_CONT); /* may call read() and piece() */
+        call->is_resumed = false;
+        if (call->is_given_up || code != CURLE_OK)
+            end_running(call, code != CURLE_OK ? code : CURLE_ABORTED_BY_CALLBACK);
+    }
     collect(client);
 }
 
@@ -310,6 +358,7 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
     client->curl_timer = loop_timer_new(loop, on_curl_timer, client);
     client->end_timer = loop_timer_new(loop, tell_ended, client);
     client->wait_timer = loop_timer_new(loop, on_wait_timer, client);
+    client->rest_timer = loop_timer_new(loop, on_rest_timer, client);
     client->stats = stats_new("http_client", http_client_stats, http_client_stats_count);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_want_socket);
     curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
@@ -339,7 +388,8 @@ struct http_call *http_call_start(struct http_client *client, const struct http_
         return call;
     }
     count_open(client);
-    start_waiting(client);
+    if (!client->is_inside)
+        start_waiting(client);
     if (call->step == HTTP_CALL_WAITING)
         arm_wait_timer(client);
     return call;
@@ -349,12 +399,25 @@ void http_call_cancel(struct http_call *call)
 {
     if (call->step == HTTP_CALL_ENDED)
         return;
+    if (call->step == HTTP_CALL_RUNNING && call->client->is_inside) {
+        call->is_given_up = true;
+        loop_timer_start(call->client->rest_timer, 0, 0);
+        return;
+    }
     if (call->step == HTTP_CALL_RUNNING) {
         http_client_read_result(call, CURLE_ABORTED_BY_CALLBACK); /* for is_sent */
         curl_multi_remove_handle(call->client->multi, call->curl);
     }
     (void)err_set(&call->result.err, ERR_CANCELED, "host %s: the call was given up", call->host);
     call_move(call, HTTP_CALL_ENDED);
+}
+
+void http_call_resume(struct http_call *call)
+{
+    if (call->step != HTTP_CALL_RUNNING)
+        return;
+    call->is_resumed = true;
+    loop_timer_start(call->client->rest_timer, 0, 0);
 }
 
 void http_client_free(struct http_client **client_ptr)
@@ -365,7 +428,7 @@ void http_client_free(struct http_client **client_ptr)
     *client_ptr = NULL;
     if (client == NULL)
         return;
-    assert(!client->is_telling);
+    assert(!client->is_telling && !client->is_inside);
     client->options.max_in_flight = 0; /* what done() may start now waits, and is canceled too */
     do {
         while ((call = client->lists[HTTP_CALL_RUNNING].first) != NULL ||
@@ -379,6 +442,7 @@ void http_client_free(struct http_client **client_ptr)
     loop_timer_free(&client->curl_timer);
     loop_timer_free(&client->end_timer);
     loop_timer_free(&client->wait_timer);
+    loop_timer_free(&client->rest_timer);
     stats_free(&client->stats);
     free(client->user_agent);
     free(client);

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* http_client_request.c - a request becomes options of libcurl, and libcurl's answer a result.
- *
- * The body goes through a read callback, and its rewinding is refused: libcurl sends a request again by
- * itself when a kept connection turns out dead, and a message that a provider may have taken must not
- * leave a second time without its sender's knowing. */
+/* http_client_request.c - a request becomes options of libcurl, and libcurl's answer a result. */
 #include "io/http_client_private.h"
 
 #include <stdlib.h>
@@ -14,40 +10,9 @@ enum {
     CONNECT_TIMEOUT_MS = 5000,
     ANSWER_MAX_BYTES = 1 << 20,
     LOW_SPEED_BYTES = 1,
-    LOW_SPEED_SECONDS = 30,
+    STALL_TIMEOUT_MS = 30000,
     HEADER_MAX_BYTES = 16 << 10,
 };
-
-static size_t on_read(char *data, size_t size, size_t count, void *arg)
-{
-    struct http_call *call = arg;
-    size_t len = size * count, left = call->body.len - call->body_given;
-
-    if (len > left)
-        len = left;
-    if (len > 0)
-        memcpy(data, call->body.data + call->body_given, len);
-    call->body_given += len;
-    return len;
-}
-
-static int on_seek(void *arg, curl_off_t offset, int origin)
-{
-    struct http_call *call = arg;
-
-    if (origin != SEEK_SET || offset != 0 || (call->body_given > 0 && !call->is_safe_method))
-        return CURL_SEEKFUNC_FAIL;
-    call->body_given = 0;
-    return CURL_SEEKFUNC_OK;
-}
-
-static size_t on_write(char *data, size_t size, size_t count, void *arg)
-{
-    struct http_call *call = arg;
-
-    buf_append(&call->answer, data, size * count);
-    return call->answer.is_full ? 0 : size * count;
-}
 
 static bool is_header_text(const char *text, bool is_name)
 {
@@ -88,53 +53,33 @@ static bool set_headers(struct http_call *call, const struct http_client_request
     return true;
 }
 
-/* Host of the URL, for messages: the rest of it may hold what is nobody's business. */
 static bool read_host(struct http_call *call, const struct http_client_request *request,
                       bool allow_plain_http, struct err *err)
 {
-    CURLU *url = curl_url();
-    char *host = NULL, *scheme = NULL;
-    bool is_url, is_allowed;
+    struct http_client_url url = { 0 };
+    bool is_allowed = http_client_read_url(request->url, allow_plain_http, &url, err);
 
-    if (url == NULL)
-        abort();
-    is_url = curl_url_set(url, CURLUPART_URL, request->url, 0) == CURLUE_OK &&
-             curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-             curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK;
-    is_allowed =
-        is_url && (strcmp(scheme, "https") == 0 || (allow_plain_http && strcmp(scheme, "http") == 0));
-    if (is_url)
-        call->host = str_dup(str_view_of(host));
-    curl_free(host);
-    curl_free(scheme);
-    curl_url_cleanup(url);
-    if (!is_url)
-        return err_set(err, ERR_INVALID, "the URL is not one");
-    if (!is_allowed)
-        return err_set(err, ERR_INVALID, "the URL of host %s is not %s", call->host,
-                       allow_plain_http ? "http or https" : "https");
-    return true;
+    if (url.host != NULL)
+        call->host = str_dup(str_view_of(url.host));
+    http_client_url_done(&url);
+    return is_allowed;
 }
 
 static void set_method(struct http_call *call, const struct http_client_request *request)
 {
     const char *method = request->method;
+    bool has_body = request->body.len > 0 || request->read != NULL;
 
     call->is_safe_method = strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0;
     if (strcmp(method, "HEAD") == 0) {
         curl_easy_setopt(call->curl, CURLOPT_NOBODY, 1L);
-    } else if (request->body.len > 0 || strcmp(method, "POST") == 0) {
+    } else if (has_body || strcmp(method, "POST") == 0) {
         curl_easy_setopt(call->curl, CURLOPT_POST, 1L);
-        curl_easy_setopt(call->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.len);
-        curl_easy_setopt(call->curl, CURLOPT_READFUNCTION, on_read);
-        curl_easy_setopt(call->curl, CURLOPT_READDATA, call);
-        curl_easy_setopt(call->curl, CURLOPT_SEEKFUNCTION, on_seek);
-        curl_easy_setopt(call->curl, CURLOPT_SEEKDATA, call);
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0 && strcmp(method, "POST") != 0)
         curl_easy_setopt(call->curl, CURLOPT_CUSTOMREQUEST, method);
     /* Nothing of it would have to be rewound, so nothing would stop libcurl from sending it twice. */
-    if (request->body.len == 0 && !call->is_safe_method)
+    if (!has_body && !call->is_safe_method)
         curl_easy_setopt(call->curl, CURLOPT_FRESH_CONNECT, 1L);
 }
 
@@ -143,17 +88,18 @@ static void set_limits(struct http_call *call, const struct http_client_options 
 {
     const char *protocols = options->allow_plain_http ? "http,https" : "https";
     uint32_t connect_ms = request->connect_timeout_ms != 0 ? request->connect_timeout_ms : CONNECT_TIMEOUT_MS;
-    size_t max_bytes = request->answer_max_bytes != 0 ? request->answer_max_bytes : ANSWER_MAX_BYTES;
+    uint32_t stall_ms = request->stall_timeout_ms != 0 ? request->stall_timeout_ms : STALL_TIMEOUT_MS;
 
-    buf_init(&call->answer, max_bytes);
-    curl_easy_setopt(call->curl, CURLOPT_MAXFILESIZE_LARGE, (curl_off_t)max_bytes);
+    call->answer_max_bytes = request->answer_max_bytes != 0 ? request->answer_max_bytes : ANSWER_MAX_BYTES;
+    call->follows_redirects = request->redirects_max > 0 && call->is_safe_method;
+    call->redirects_left = request->redirects_max;
     curl_easy_setopt(call->curl, CURLOPT_PROTOCOLS_STR, protocols);
     curl_easy_setopt(call->curl, CURLOPT_REDIR_PROTOCOLS_STR, protocols);
     curl_easy_setopt(call->curl, CURLOPT_FOLLOWLOCATION, 0L);
     curl_easy_setopt(call->curl, CURLOPT_MAXREDIRS, 0L);
     curl_easy_setopt(call->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)connect_ms);
     curl_easy_setopt(call->curl, CURLOPT_LOW_SPEED_LIMIT, (long)LOW_SPEED_BYTES);
-    curl_easy_setopt(call->curl, CURLOPT_LOW_SPEED_TIME, (long)LOW_SPEED_SECONDS);
+    curl_easy_setopt(call->curl, CURLOPT_LOW_SPEED_TIME, ((long)stall_ms + 999) / 1000);
 }
 
 static void set_surroundings(struct http_call *call, const struct http_client_options *options)
@@ -170,8 +116,6 @@ static void set_surroundings(struct http_call *call, const struct http_client_op
     curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->curl_error);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, http_client_open_socket);
     curl_easy_setopt(curl, CURLOPT_OPENSOCKETDATA, call);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, call);
     if (options->user_agent != NULL)
         curl_easy_setopt(curl, CURLOPT_USERAGENT, options->user_agent);
 }
@@ -184,11 +128,10 @@ bool http_client_prepare(struct http_call *call, const struct http_client_option
     call->curl = curl_easy_init();
     if (call->curl == NULL)
         abort();
-    buf_init(&call->body, request->body.len);
-    buf_append_view(&call->body, request->body);
     set_surroundings(call, options);
-    set_limits(call, options, request);
     set_method(call, request);
+    set_limits(call, options, request);
+    http_client_set_bodies(call, request);
     curl_easy_setopt(call->curl, CURLOPT_URL, request->url);
     /* Whether a connection can carry several calls is known after TLS; without TLS only after its first answer,
      * and a call that waits for that waits for a peer that may never give it. */
@@ -223,9 +166,11 @@ static void read_error(struct http_call *call, CURLcode code)
     const char *text = call->curl_error[0] != '\0' ? call->curl_error : curl_easy_strerror(code);
 
     call->result.is_sent = may_be_sent(call->curl);
-    if (code == CURLE_FILESIZE_EXCEEDED || (code == CURLE_WRITE_ERROR && call->answer.is_full))
-        (void)err_set(err, ERR_EXHAUSTED, "the answer of host %s is larger than %zu bytes", call->host,
-                      call->answer.max_bytes);
+    if (call->is_given_up)
+        (void)err_set(err, ERR_CANCELED, "host %s: the call was given up", call->host);
+    else if (code == CURLE_FILESIZE_EXCEEDED || call->is_too_large)
+        (void)err_set(err, ERR_EXHAUSTED, "the answer of host %s is larger than %llu bytes", call->host,
+                      (unsigned long long)call->answer_max_bytes);
     else if (call->refused[0] != '\0' && !call->result.is_sent && code != CURLE_OPERATION_TIMEDOUT)
         (void)err_set(err, ERR_FORBIDDEN, "%s", call->refused);
     else if (code == CURLE_OPERATION_TIMEDOUT)
@@ -237,6 +182,15 @@ static void read_error(struct http_call *call, CURLcode code)
         (void)err_set(err, ERR_UNAVAILABLE, "host %s: %s", call->host, text);
 }
 
+/* What came, or was announced when it was refused for its size. */
+static uint64_t answer_bytes(const struct http_call *call)
+{
+    curl_off_t announced = -1;
+
+    curl_easy_getinfo(call->curl, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced);
+    return call->is_too_large && announced > 0 ? (uint64_t)announced : call->answer_bytes;
+}
+
 void http_client_read_result(struct http_call *call, CURLcode code)
 {
     struct http_result *result = &call->result;
@@ -244,7 +198,8 @@ void http_client_read_result(struct http_call *call, CURLcode code)
     curl_off_t retry_after_s = 0;
     const char *content_type = NULL;
 
-    if (code != CURLE_OK) {
+    result->body_bytes = answer_bytes(call);
+    if (code != CURLE_OK || call->is_given_up) {
         read_error(call, code);
         return;
     }

@@ -107,7 +107,7 @@ static void run_daemon(struct http_server *server)
     while ((connection = server->to_resume) != NULL) {
         server->to_resume = connection->next_to_resume;
         connection->next_to_resume = NULL;
-        connection->is_suspended = false;
+        connection->is_suspended = connection->is_resuming = false;
         MHD_resume_connection(connection->mhd);
     }
     MHD_run(server->daemon);
@@ -166,6 +166,7 @@ static void fill_options(struct http_server *server, const struct http_server_op
     server->next_check_ms = UINT64_MAX;
     server->lines[HTTP_LINE_READ].wait_ms = options->read_timeout_ms;
     server->lines[HTTP_LINE_ANSWER].wait_ms = options->answer_timeout_ms;
+    server->lines[HTTP_LINE_PAUSED].wait_ms = options->answer_timeout_ms;
     server->lines[HTTP_LINE_REST].wait_ms = options->idle_timeout_ms + options->read_timeout_ms;
 }
 
@@ -254,6 +255,10 @@ static void stop_daemon(struct http_server *server)
     server->is_closing = true;
     while ((connection = server->lines[HTTP_LINE_ANSWER].first) != NULL)
         http_connection_expire(connection);
+    while ((connection = server->lines[HTTP_LINE_PAUSED].first) != NULL)
+        http_connection_unpause(connection);
+    for (connection = server->lines[HTTP_LINE_REST].first; connection != NULL; connection = connection->later)
+        http_stream_cut(connection);
     for (connection = server->lines[HTTP_LINE_UPGRADED].first; connection != NULL;
          connection = connection->later) {
         if (connection->on_gone != NULL)

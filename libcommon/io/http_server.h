@@ -28,6 +28,9 @@ typedef void http_handler_fn(void *arg, struct http_exchange *exchange);
 typedef void http_problem_fn(void *arg, struct http_exchange *exchange, int status, const char *detail,
                              struct buf *ret_body);
 
+/* Called when the head is there, before the body: may give the body to a sink (http_exchange_sink()). */
+typedef void http_head_fn(void *arg, struct http_exchange *exchange);
+
 struct http_server_options {
     const char *name;               /* for metrics: "webhooks", "api", "ops" */
     const char *listen;             /* "127.0.0.1:8081"; port 0 picks one */
@@ -41,6 +44,7 @@ struct http_server_options {
     bool allow_upgrade;
     http_handler_fn *handler;
     http_problem_fn *problem; /* NULL: type, title, status and detail */
+    http_head_fn *head;       /* NULL: every body is held in memory, up to body_max_bytes */
     void *arg;
 };
 
@@ -75,6 +79,36 @@ bool http_exchange_reply(struct http_exchange *exchange, int status, const char 
  * stands between the server and its handler, to reply with as application/problem+json. */
 void http_exchange_word_problem(struct http_exchange *exchange, int status, const char *detail,
                                 struct buf *ret_body);
+
+/* Bodies that are not held in memory. From options.head only: pieces go to piece() as they come, up to max_bytes
+ * (413 past it), then the handler is called as ever, with an empty body. From here on the exchange is owed its one
+ * reply: it may be given before the body is whole, and no piece comes after it. gone() says that no more pieces and no handler will
+ * come: the client has left, or the server has refused the rest; the reply is still owed. Neither is called from inside sink(). */
+struct http_body_sink {
+    void (*piece)(void *arg, struct str_view piece);
+    void (*gone)(void *arg);
+    void *arg;
+};
+void http_exchange_sink(struct http_exchange *exchange, const struct http_body_sink *sink, uint64_t max_bytes);
+void *http_exchange_sink_arg(const struct http_exchange *exchange); /* NULL: none */
+/* No pieces until resume; past the answer's time-out while paused the server answers 503 by itself. */
+void http_exchange_pause(struct http_exchange *exchange);
+void http_exchange_resume(struct http_exchange *exchange);
+
+/* An answer of `size` bytes that is not held in memory. read() copies up to `size` bytes; 0: none yet, and
+ * http_stream_ready() follows; HTTP_STREAM_BROKEN: the connection is cut, so that the client sees that it is not
+ * whole. end() comes exactly once, last, however it ended, also inside this call; *ret_stream is nobody's after it. */
+#define HTTP_STREAM_BROKEN ((size_t)-1)
+struct http_stream;
+struct http_body_source {
+    size_t (*read)(void *arg, char *buffer, size_t size);
+    void (*end)(void *arg);
+    void *arg;
+};
+/* false: the server has answered already; end() was called. HEAD: no read() comes. */
+bool http_exchange_reply_stream(struct http_exchange *exchange, int status, const char *content_type, uint64_t size,
+                                const struct http_body_source *source, struct http_stream **ret_stream);
+void http_stream_ready(struct http_stream *stream);
 
 /* Takes the connection over (101). After true, on_socket comes exactly once, from the loop: with a
  * non-blocking descriptor and the bytes that came early, `close` then to be called once, with `close_arg`,

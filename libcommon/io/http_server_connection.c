@@ -104,9 +104,12 @@ void http_connection_completed(void *cls, struct MHD_Connection *mhd, void **con
     (void)cls, (void)context, (void)code;
     if (connection->phase == HTTP_PHASE_HANDLER)
         http_server_count_open(connection->server, -1);
+    else if (connection->exchange != NULL && connection->exchange->sink.piece != NULL)
+        http_sink_leave(connection);
     if (connection->exchange != NULL)
         connection->exchange->connection = NULL;
     http_exchange_leave(&connection->exchange);
+    http_stream_leave(connection);
     if (connection->response != NULL)
         MHD_destroy_response(connection->response);
     connection->response = NULL;
@@ -119,20 +122,28 @@ void http_connection_completed(void *cls, struct MHD_Connection *mhd, void **con
         on_socket(connection->socket_arg, -1, (struct str_view){ NULL, 0 }, NULL, NULL);
 }
 
-/* Refuses while the body is still coming. */
-static enum MHD_Result refuse_raw(struct http_connection *connection, int status, const char *detail)
+enum MHD_Result http_connection_send_raw(struct http_connection *connection, int status, struct str_view answer)
 {
-    SCOPED_BUF answer;
+    http_server_count_answer(connection->server, status, connection->exchange->started_ms);
+    connection->phase = HTTP_PHASE_REFUSED;
+    buf_done(&connection->exchange->body);
+    if (send(connection->fd, answer.data, answer.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return MHD_NO;
+    shutdown(connection->fd, SHUT_WR);
+    return MHD_YES;
+}
+
+enum MHD_Result http_connection_refuse_raw(struct http_connection *connection, int status, const char *detail)
+{
+    SCOPED_BUF answer = { 0 };
+    enum MHD_Result result;
 
     buf_init(&answer, RAW_ANSWER_BYTES);
     http_exchange_problem_raw(connection->server, connection->exchange, status, detail, &answer);
-    http_server_count_answer(connection->server, status, connection->exchange->started_ms);
-    if (send(connection->fd, buf_text(&answer), answer.len, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        return MHD_NO;
-    shutdown(connection->fd, SHUT_WR);
-    connection->phase = HTTP_PHASE_REFUSED;
-    buf_done(&connection->exchange->body);
-    return MHD_YES;
+    result = http_connection_send_raw(connection, status, buf_view(&answer));
+    if (connection->exchange->sink.piece != NULL)
+        http_sink_leave(connection);
+    return result;
 }
 
 static enum MHD_Result queue_answer(struct http_connection *connection)
@@ -153,6 +164,12 @@ static enum MHD_Result refuse(struct http_connection *connection, int status, co
     return queue_answer(connection);
 }
 
+static uint64_t body_max_bytes(const struct http_exchange *exchange)
+{
+    return exchange->sink.piece != NULL ? exchange->sink_max_bytes
+                                        : exchange->connection->server->options.body_max_bytes;
+}
+
 /* The head is there. libmicrohttpd asks for the body unless we answer now. */
 static enum MHD_Result on_head(struct http_connection *connection, const char *method)
 {
@@ -161,15 +178,19 @@ static enum MHD_Result on_head(struct http_connection *connection, const char *m
     const char *length = http_exchange_header(exchange, "Content-Length");
 
     connection->phase = HTTP_PHASE_BODY;
+    if (is_sound && connection->server->options.head != NULL)
+        http_sink_offer(connection);
+    if (connection->phase == HTTP_PHASE_REFUSED)
+        return MHD_YES;
     if (!is_sound)
-        return refuse_raw(connection, MHD_HTTP_BAD_REQUEST,
+        return http_connection_refuse_raw(connection, MHD_HTTP_BAD_REQUEST,
                           "Content-Length, Transfer-Encoding or Host is ambiguous");
-    if (length != NULL && strtoull(length, NULL, 10) > connection->server->options.body_max_bytes) {
+    if (length != NULL && strtoull(length, NULL, 10) > body_max_bytes(exchange)) {
         http_server_count_limit(connection->server);
         /* A client that waits for 100 sends no body once it has the answer. */
         if (http_exchange_header(exchange, "Expect") != NULL)
             return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
-        return refuse_raw(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+        return http_connection_refuse_raw(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
     }
     return MHD_YES;
 }
@@ -180,11 +201,13 @@ static enum MHD_Result on_body(struct http_connection *connection, const char *d
     size_t len = *data_len;
 
     *data_len = 0;
+    if (connection->exchange->sink.piece != NULL)
+        return http_sink_piece(connection, data, len);
     buf_append(body, data, len);
     if (!body->is_full)
         return MHD_YES;
     http_server_count_limit(connection->server);
-    return refuse_raw(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
+    return http_connection_refuse_raw(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
 }
 
 static enum MHD_Result on_whole(struct http_connection *connection)
@@ -192,16 +215,19 @@ static enum MHD_Result on_whole(struct http_connection *connection)
     struct http_server *server = connection->server;
     struct http_exchange *exchange = connection->exchange;
 
-    if (server->is_closing)
+    if (exchange->sink.piece != NULL) {
+        exchange->sink.gone = NULL;
+    } else if (server->is_closing) {
         return refuse(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "the service is stopping");
-    if (server->open_requests >= server->options.requests_max) {
+    } else if (server->open_requests >= server->options.requests_max) {
         http_server_count_limit(server);
         return refuse(connection, MHD_HTTP_TOO_MANY_REQUESTS, "too many requests are under way");
+    } else {
+        exchange->owners++;
+        http_server_count_open(server, 1);
     }
-    exchange->owners++;
     connection->phase = HTTP_PHASE_HANDLER;
     http_connection_wait(connection, HTTP_LINE_ANSWER);
-    http_server_count_open(server, 1);
     server->options.handler(server->options.arg, exchange);
     if (connection->response != NULL)
         return queue_answer(connection);
@@ -251,8 +277,16 @@ void http_connection_answer(struct http_connection *connection, int status, stru
     connection->exchange->connection = NULL;
     http_exchange_leave(&connection->exchange);
     http_connection_wait(connection, HTTP_LINE_REST);
-    if (!connection->is_suspended)
-        return; /* on_whole() or refuse() queues it */
+    http_connection_resume(connection); /* else on_whole() or refuse() queues it */
+}
+
+void http_connection_resume(struct http_connection *connection)
+{
+    struct http_server *server = connection->server;
+
+    if (!connection->is_suspended || connection->is_resuming)
+        return;
+    connection->is_resuming = true;
     connection->next_to_resume = server->to_resume;
     server->to_resume = connection;
     http_server_wake(server);
@@ -265,10 +299,17 @@ void http_connection_expire(struct http_connection *connection)
                                                  MHD_HTTP_SERVICE_UNAVAILABLE, "no answer in time"));
 }
 
+void http_connection_unpause(struct http_connection *connection)
+{
+    (void)http_connection_refuse_raw(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "the body could not be taken in time");
+    http_connection_wait(connection, HTTP_LINE_READ);
+    http_connection_resume(connection);
+}
+
 static void read_too_slow(struct http_connection *connection)
 {
     if (connection->phase == HTTP_PHASE_HEAD || connection->phase == HTTP_PHASE_BODY)
-        (void)refuse_raw(connection, MHD_HTTP_REQUEST_TIMEOUT, "the request came too slowly");
+        (void)http_connection_refuse_raw(connection, MHD_HTTP_REQUEST_TIMEOUT, "the request came too slowly");
     shutdown(connection->fd, SHUT_RDWR); /* libmicrohttpd sees the end, and closes */
     http_connection_wait(connection, HTTP_LINE_REST);
 }
@@ -284,9 +325,12 @@ void http_connection_check_deadlines(void *arg)
         read_too_slow(connection);
     while ((connection = server->lines[HTTP_LINE_ANSWER].first) != NULL && connection->deadline_ms <= now_ms)
         http_connection_expire(connection);
+    while ((connection = server->lines[HTTP_LINE_PAUSED].first) != NULL && connection->deadline_ms <= now_ms)
+        http_connection_unpause(connection);
     while ((connection = server->lines[HTTP_LINE_REST].first) != NULL && connection->deadline_ms <= now_ms) {
         shutdown(connection->fd, SHUT_RDWR);
         http_connection_wait(connection, HTTP_LINE_REST);
+        http_stream_cut(connection);
     }
     for (size_t i = 0; i < HTTP_LINE_UPGRADED; i++)
         if (server->lines[i].first != NULL && server->lines[i].first->deadline_ms < earliest_ms)

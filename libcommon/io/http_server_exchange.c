@@ -240,14 +240,24 @@ void http_exchange_problem_raw(struct http_server *server, struct http_exchange 
 
     buf_init(&body, PROBLEM_BYTES);
     problem_text(server, exchange, status, detail, &body);
-    buf_printf(ret_answer,
-               "HTTP/1.1 %d %s\r\nContent-Type: application/problem+json\r\nContent-Length: %zu\r\n", status,
-               MHD_get_reason_phrase_for((unsigned)status), body.len);
+    http_exchange_raw(exchange, status, "application/problem+json", buf_view(&body), ret_answer);
+}
+
+void http_exchange_raw(struct http_exchange *exchange, int status, const char *content_type, struct str_view body,
+                       struct buf *ret_answer)
+{
+    buf_printf(ret_answer, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", status,
+               MHD_get_reason_phrase_for((unsigned)status), content_type, body.len);
     for (const struct http_pair *pair = exchange->answer_headers; pair != NULL; pair = pair->next)
         if (pair->name != NULL && pair->value != NULL && strpbrk(pair->value, "\r\n") == NULL)
             buf_printf(ret_answer, "%s: %s\r\n", pair->name, pair->value);
     buf_append_text(ret_answer, "Connection: close\r\n\r\n");
-    buf_append_view(ret_answer, buf_view(&body));
+    buf_append_view(ret_answer, body);
+}
+
+void http_exchange_add_headers(const struct http_exchange *exchange, struct MHD_Response *response)
+{
+    add_headers(response, exchange->answer_headers);
 }
 
 bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type,
@@ -256,7 +266,9 @@ bool http_exchange_reply(struct http_exchange *exchange, int status, const char 
     struct http_connection *connection = exchange->connection;
     struct MHD_Response *response;
 
-    if (connection != NULL) {
+    if (connection != NULL && connection->phase == HTTP_PHASE_BODY) {
+        http_sink_answer(connection, status, content_type, body);
+    } else if (connection != NULL) {
         response = response_new(connection->server, content_type, body);
         add_headers(response, exchange->answer_headers);
         http_connection_answer(connection, status, response);

@@ -19,6 +19,7 @@
 enum http_line_kind {
     HTTP_LINE_READ,     /* head or body is coming: 408 */
     HTTP_LINE_ANSWER,   /* the handler has it: 503 */
+    HTTP_LINE_PAUSED,   /* the sink has enough for now: 503 */
     HTTP_LINE_REST,     /* answer going out, or idle between requests: closed */
     HTTP_LINE_UPGRADED, /* somebody else's; no deadline */
     HTTP_LINE_COUNT,
@@ -57,7 +58,9 @@ struct http_connection {
     enum http_line_kind line;
     uint64_t deadline_ms;
     struct http_connection *earlier, *later;
+    bool is_resuming; /* in the server's list to_resume */
     struct http_connection *next_to_resume;
+    struct http_stream *stream; /* of the answer that is going out */
 
     http_upgraded_fn *on_socket;
     void *socket_arg;
@@ -71,6 +74,9 @@ struct http_exchange {
     unsigned owners;
     struct arena *arena;
     struct buf body;
+    struct http_body_sink sink; /* piece NULL: the body is held */
+    uint64_t sink_max_bytes, sink_bytes;
+    bool is_paused;
     bool is_head;
     const char *method, *path, *query;
     struct http_pair *headers, **headers_end;
@@ -124,7 +130,31 @@ void http_connection_answer(struct http_connection *connection, int status, stru
 void http_connection_expire(struct http_connection *connection);
 void http_connection_close_upgraded(void *close_arg);
 
+/* Suspended connections only: goes on with the next run. */
+void http_connection_resume(struct http_connection *connection);
+/* Refuses while the body is still coming, past libmicrohttpd; what still comes is thrown away. */
+enum MHD_Result http_connection_refuse_raw(struct http_connection *connection, int status,
+                                           const char *detail);
+enum MHD_Result http_connection_send_raw(struct http_connection *connection, int status,
+                                         struct str_view answer);
+void http_connection_unpause(struct http_connection *connection); /* 503: the sink takes too long */
+
+/* http_server_stream.c: bodies that are not held, both ways */
+void http_sink_offer(struct http_connection *connection); /* to the head handler; may refuse */
+enum MHD_Result http_sink_piece(struct http_connection *connection, const char *data, size_t len);
+/* No more of the body will come: the sink is told, and the exchange is its owner's alone. */
+void http_sink_leave(struct http_connection *connection);
+/* The handler's answer while the body is still coming. */
+void http_sink_answer(struct http_connection *connection, int status, const char *content_type,
+                      struct str_view body);
+void http_stream_leave(struct http_connection *connection); /* the answer is over */
+/* The client is too slow, or the server is closing: what is going out is broken off. */
+void http_stream_cut(struct http_connection *connection);
+
 /* http_server_exchange.c */
+void http_exchange_raw(struct http_exchange *exchange, int status, const char *content_type, struct str_view body,
+                       struct buf *ret_answer);
+void http_exchange_add_headers(const struct http_exchange *exchange, struct MHD_Response *response);
 struct http_exchange *http_exchange_new(struct http_connection *connection, const char *uri);
 void http_exchange_leave(struct http_exchange **exchange); /* one owner less */
 /* Copies method and headers; false: framing that two servers may read differently (RFC 9112 §6.3). */
