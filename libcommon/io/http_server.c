@@ -4,7 +4,7 @@
  * The daemon has no thread of its own. Its epoll descriptor wakes MHD_run(); so does a timer, since
  * libmicrohttpd's time-outs and its own left-overs do not show on the descriptor. Answers that come late
  * are collected, and their connections resumed together with one MHD_run() at the end of the turn. */
-#include "io/http_server_private.h"
+#include "io/http_server_stream.h"
 
 #include <assert.h>
 #include <stdio.h>

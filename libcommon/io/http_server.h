@@ -80,24 +80,25 @@ bool http_exchange_reply(struct http_exchange *exchange, int status, const char 
 void http_exchange_word_problem(struct http_exchange *exchange, int status, const char *detail,
                                 struct buf *ret_body);
 
-/* Bodies that are not held in memory. From options.head only: pieces go to piece() as they come, up to max_bytes
- * (413 past it), then the handler is called as ever, with an empty body. From here on the exchange is owed its one
- * reply: it may be given before the body is whole, and no piece comes after it. gone() says that no more pieces and no handler will
- * come: the client has left, or the server has refused the rest; the reply is still owed. Neither is called from inside sink(). */
+/* Bodies that are not held in memory. From options.head only: pieces go to piece() as they come, up to max_bytes (413
+ * past it), then the handler is called as ever, with an empty body. From here on the exchange is owed its one reply,
+ * which may be given before the body is whole: no piece comes after it. gone() says that neither more pieces nor the
+ * handler will come: the client has left, or the server has refused the rest; the reply is still owed. */
 struct http_body_sink {
     void (*piece)(void *arg, struct str_view piece);
     void (*gone)(void *arg);
     void *arg;
 };
-void http_exchange_sink(struct http_exchange *exchange, const struct http_body_sink *sink, uint64_t max_bytes);
+void http_exchange_sink(struct http_exchange *exchange, const struct http_body_sink *sink,
+                        uint64_t max_bytes);
 void *http_exchange_sink_arg(const struct http_exchange *exchange); /* NULL: none */
-/* No pieces until resume; past the answer's time-out while paused the server answers 503 by itself. */
+/* At most one more piece comes until resume. Paused past the answer's time-out: the server answers 503. */
 void http_exchange_pause(struct http_exchange *exchange);
 void http_exchange_resume(struct http_exchange *exchange);
 
 /* An answer of `size` bytes that is not held in memory. read() copies up to `size` bytes; 0: none yet, and
  * http_stream_ready() follows; HTTP_STREAM_BROKEN: the connection is cut, so that the client sees that it is not
- * whole. end() comes exactly once, last, however it ended, also inside this call; *ret_stream is nobody's after it. */
+ * whole. end() comes exactly once, last, however it ended; the stream is nobody's after it. */
 #define HTTP_STREAM_BROKEN ((size_t)-1)
 struct http_stream;
 struct http_body_source {
@@ -105,9 +106,10 @@ struct http_body_source {
     void (*end)(void *arg);
     void *arg;
 };
-/* false: the server has answered already; end() was called. HEAD: no read() comes. */
-bool http_exchange_reply_stream(struct http_exchange *exchange, int status, const char *content_type, uint64_t size,
-                                const struct http_body_source *source, struct http_stream **ret_stream);
+/* false: the server has answered already, and end() was called. HEAD: no read() comes. */
+bool http_exchange_reply_stream(struct http_exchange *exchange, int status, const char *content_type,
+                                uint64_t size, const struct http_body_source *source,
+                                struct http_stream **ret_stream);
 void http_stream_ready(struct http_stream *stream);
 
 /* Takes the connection over (101). After true, on_socket comes exactly once, from the loop: with a

@@ -6,7 +6,7 @@
  * are written past it: nothing of an answer can be under way then, since it takes one request at a time.
  * After such an answer only our direction is shut, and what still comes is read and thrown away: closing
  * with unread bytes would reset the connection and take the answer away from the client. */
-#include "io/http_server_private.h"
+#include "io/http_server_stream.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -122,7 +122,8 @@ void http_connection_completed(void *cls, struct MHD_Connection *mhd, void **con
         on_socket(connection->socket_arg, -1, (struct str_view){ NULL, 0 }, NULL, NULL);
 }
 
-enum MHD_Result http_connection_send_raw(struct http_connection *connection, int status, struct str_view answer)
+enum MHD_Result http_connection_send_raw(struct http_connection *connection, int status,
+                                         struct str_view answer)
 {
     http_server_count_answer(connection->server, status, connection->exchange->started_ms);
     connection->phase = HTTP_PHASE_REFUSED;
@@ -184,7 +185,7 @@ static enum MHD_Result on_head(struct http_connection *connection, const char *m
         return MHD_YES;
     if (!is_sound)
         return http_connection_refuse_raw(connection, MHD_HTTP_BAD_REQUEST,
-                          "Content-Length, Transfer-Encoding or Host is ambiguous");
+                                          "Content-Length, Transfer-Encoding or Host is ambiguous");
     if (length != NULL && strtoull(length, NULL, 10) > body_max_bytes(exchange)) {
         http_server_count_limit(connection->server);
         /* A client that waits for 100 sends no body once it has the answer. */
@@ -301,7 +302,8 @@ void http_connection_expire(struct http_connection *connection)
 
 void http_connection_unpause(struct http_connection *connection)
 {
-    (void)http_connection_refuse_raw(connection, MHD_HTTP_SERVICE_UNAVAILABLE, "the body could not be taken in time");
+    (void)http_connection_refuse_raw(connection, MHD_HTTP_SERVICE_UNAVAILABLE,
+                                     "the body could not be taken in time");
     http_connection_wait(connection, HTTP_LINE_READ);
     http_connection_resume(connection);
 }

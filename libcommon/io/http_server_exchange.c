@@ -3,7 +3,7 @@
  *
  * Everything the handler can ask for is copied out of libmicrohttpd's memory first: the handler may
  * still read it after the deadline, when the connection is answered and perhaps closed. */
-#include "io/http_server_private.h"
+#include "io/http_server_stream.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
@@ -243,8 +243,8 @@ void http_exchange_problem_raw(struct http_server *server, struct http_exchange 
     http_exchange_raw(exchange, status, "application/problem+json", buf_view(&body), ret_answer);
 }
 
-void http_exchange_raw(struct http_exchange *exchange, int status, const char *content_type, struct str_view body,
-                       struct buf *ret_answer)
+void http_exchange_raw(struct http_exchange *exchange, int status, const char *content_type,
+                       struct str_view body, struct buf *ret_answer)
 {
     buf_printf(ret_answer, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n", status,
                MHD_get_reason_phrase_for((unsigned)status), content_type, body.len);

@@ -5,7 +5,7 @@
  * suspended, and the loop goes on with it later. libmicrohttpd cannot answer in the middle of a body, so
  * an early answer is written past it, as refusals are. A stream of an answer has two owners: libmicrohttpd's
  * response, which ends it, and the source, which is told. */
-#include "io/http_server_private.h"
+#include "io/http_server_stream.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -185,8 +185,9 @@ void http_stream_cut(struct http_connection *connection)
     http_connection_resume(connection);
 }
 
-bool http_exchange_reply_stream(struct http_exchange *exchange, int status, const char *content_type, uint64_t size,
-                                const struct http_body_source *source, struct http_stream **ret_stream)
+bool http_exchange_reply_stream(struct http_exchange *exchange, int status, const char *content_type,
+                                uint64_t size, const struct http_body_source *source,
+                                struct http_stream **ret_stream)
 {
     struct http_connection *connection = exchange->connection;
     struct http_stream *stream;

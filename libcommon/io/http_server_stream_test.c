@@ -13,7 +13,12 @@
 
 #include <cmocka.h>
 
-enum { WAIT_MS = 5000, LARGE_BYTES = 3 * 1024 * 1024, SINK_MAX_BYTES = 4 * 1024 * 1024, PIECE_MAX = 100 * 1000 };
+enum {
+    WAIT_MS = 5000,
+    LARGE_BYTES = 3 * 1024 * 1024,
+    SINK_MAX_BYTES = 4 * 1024 * 1024,
+    PIECE_MAX = 100 * 1000
+};
 
 /* What the handlers do, and what became of it. */
 struct fixture {
@@ -246,7 +251,8 @@ static void body_goes_to_the_sink(void **state)
 
         fixture->pause_at = cases[i].pause_at;
         fixture->answer[0] = '\0';
-        snprintf(head, sizeof(head), "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", cases[i].len);
+        snprintf(head, sizeof(head), "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n",
+                 cases[i].len);
         client_head(fd, head);
         client_upload(fixture, fd, cases[i].len, &sum);
         snprintf(wanted, sizeof(wanted), "\r\n\r\nsink %zu %u", cases[i].len, sum);
@@ -300,8 +306,9 @@ static void refusals_in_the_middle(void **state)
         fixture->answer_at = cases[i].answer_at;
         fixture->answer[0] = '\0';
         snprintf(head, sizeof(head),
-                 cases[i].is_chunked ? "POST /sink HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n"
-                                     : "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n",
+                 cases[i].is_chunked
+                     ? "POST /sink HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n"
+                     : "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n",
                  cases[i].len);
         client_head(fd, head);
         client_upload(fixture, fd, cases[i].len, &sum);
@@ -446,10 +453,10 @@ static void slow_reader_is_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(body_goes_to_the_sink),        cmocka_unit_test(other_bodies_are_held),
-        cmocka_unit_test(refusals_in_the_middle),       cmocka_unit_test(client_leaves_in_the_middle),
-        cmocka_unit_test(end_while_paused),             cmocka_unit_test(answer_comes_from_the_source),
-        cmocka_unit_test(head_reads_nothing),           cmocka_unit_test(reader_leaves_or_server_ends),
+        cmocka_unit_test(body_goes_to_the_sink),  cmocka_unit_test(other_bodies_are_held),
+        cmocka_unit_test(refusals_in_the_middle), cmocka_unit_test(client_leaves_in_the_middle),
+        cmocka_unit_test(end_while_paused),       cmocka_unit_test(answer_comes_from_the_source),
+        cmocka_unit_test(head_reads_nothing),     cmocka_unit_test(reader_leaves_or_server_ends),
         cmocka_unit_test(slow_reader_is_cut),
     };
 
