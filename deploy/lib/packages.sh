@@ -4,7 +4,7 @@
 
 packages_build="gcc libc6-dev make cmake pkg-config protobuf-c-compiler protobuf-compiler libprotobuf-dev libprotobuf-c-dev
   libnng-dev libpq-dev libcurl4-openssl-dev libuv1-dev libmicrohttpd-dev libwslay-dev libjson-c-dev libyaml-dev
-  libsodium-dev libssl-dev libcmocka-dev"
+  libsodium-dev libssl-dev libsqlite3-dev libcmocka-dev"
 packages_run="postgresql nginx-light curl ca-certificates procps"
 packages_test="git"
 

@@ -11,6 +11,7 @@ const owners = [
   [/^microhttpd\.h/, /^libcommon\/io\/http_server/],
   [/^wslay\//, /^libcommon\/io\/websocket|^services\/ctl\/socket/],
   [/^uv\.h/, /^libcommon\/io\/(loop|worker)/],
+  [/^sqlite3\.h/, /^libcommon\/io\/spool/],
   [/^yaml\.h/, /^libcommon\/ops\/config/],
   [/^json-c\//, /^libcommon\/core\/(json|pbjson)/],
   [/^sodium\.h/, /^services\/routing\/(login|password)/]
