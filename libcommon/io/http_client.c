@@ -118,6 +118,7 @@ static void call_free(struct http_call *call)
     curl_slist_free_all(call->headers);
     buf_done(&call->body);
     buf_done(&call->answer);
+    free(call->url);
     free(call->host);
     free(call);
 }
@@ -175,11 +176,16 @@ static void end_running(struct http_call *call, CURLcode code)
 
     http_client_read_result(call, code);
     curl_multi_remove_handle(client->multi, call->curl);
-    if (code == CURLE_OK && !call->is_given_up && http_client_is_redirect(call) &&
-        http_client_follow(call, &client->options, &call->result.err))
-        run(call);
-    else
-        call_move(call, HTTP_CALL_ENDED);
+    if (code == CURLE_OK && !call->is_given_up && http_client_is_redirect(call)) {
+        struct err err = { 0 };
+
+        if (http_client_follow(call, &client->options, &err)) {
+            run(call);
+            return;
+        }
+        call->result = (struct http_result){ .err = err, .is_sent = true };
+    }
+    call_move(call, HTTP_CALL_ENDED);
 }
 
 static void collect(struct http_client *client)
@@ -331,7 +337,8 @@ static void on_wait_timer(void *arg)
 
 bool http_client_allows(const struct http_client *client, const struct sockaddr *address)
 {
-    return client->options.allow_private_addresses || http_address_is_public(address);
+    return http_address_is_public(address) ||
+           (client->options.allow_private_addresses && http_address_is_own(address));
 }
 
 static void init_library(void)

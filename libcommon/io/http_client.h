@@ -31,7 +31,7 @@ struct http_call;
 struct http_client_options {
     uint32_t max_in_flight;        /* 0: 64; past it calls wait inside */
     uint32_t host_connections_max; /* 0: 8 */
-    bool allow_private_addresses;  /* test stand-ins, own networks */
+    bool allow_private_addresses;  /* loopback and private ones, never link-local: test stand-ins, own nets */
     bool allow_plain_http;         /* otherwise https only */
     const char *user_agent;
 };
@@ -56,12 +56,15 @@ struct http_client_request {
     const char *url;
     struct http_header headers[16];
     size_t header_count;
-    struct str_view body;        /* copied by start */
-    http_read_fn *read;          /* instead of body; sent once, never again */
-    uint64_t read_bytes;         /* how many it gives */
-    http_piece_fn *piece;        /* for the body of a 2xx; what else is answered comes whole, at most 64 KiB */
-    void *body_arg;              /* of read and piece */
+    struct str_view body; /* copied by start */
+    http_read_fn *read;   /* instead of body; sent once, never again */
+    uint64_t read_bytes;  /* how many it gives */
+    http_piece_fn *piece; /* for the body of a 2xx; what else is answered comes whole, at most 64 KiB */
+    void *body_arg;       /* of read and piece */
     const char *user, *password; /* basic auth; NULL: none */
+    /* "aws:amz:<region>:<service>": user and password are an access key, and sign the request (SigV4) instead. The
+     * header x-amz-content-sha256 must be among the headers; the path must need no encoding. NULL: none. */
+    const char *aws_sigv4;
     uint32_t timeout_ms;         /* of the whole call, redirects included; required */
     uint32_t connect_timeout_ms; /* 0: 5000 */
     uint32_t stall_timeout_ms;   /* nothing comes or goes for so long (whole seconds); 0: 30 s */
@@ -87,13 +90,17 @@ struct http_client *http_client_new(struct loop *loop, const struct http_client_
 void http_client_free(struct http_client **client); /* ends every call with ERR_CANCELED */
 struct http_call *http_call_start(struct http_client *client, const struct http_client_request *request,
                                   http_done_fn *done, void *arg);
-void http_call_cancel(struct http_call *call); /* done() still comes, with ERR_CANCELED; fine inside piece and read */
+void http_call_cancel(
+    struct http_call *call); /* done() still comes, with ERR_CANCELED; fine inside piece and read */
 void http_call_resume(struct http_call *call); /* after a "later" */
 /* What is known when the first piece comes. */
 int http_call_status(const struct http_call *call);
-const char *http_call_header(const struct http_call *call, const char *name); /* NULL: absent; valid until the next */
+const char *http_call_header(const struct http_call *call,
+                             const char *name); /* NULL: absent; valid until the next */
 /* Is this numeric address one that the guard lets through? For tests and the media fetcher. */
 bool http_address_is_public(const struct sockaddr *address);
+bool http_address_is_own(
+    const struct sockaddr *address); /* loopback and private: what may be allowed besides */
 
 /* For --describe. */
 extern const struct stat_info http_client_stats[];

@@ -42,6 +42,17 @@ static const struct range4 refused4[] = {
     { NET4(240, 0, 0, 0), 4 },     /* reserved, broadcast */
 };
 
+/* What allow_private_addresses lets through; never link-local, where clouds keep their secrets. */
+static const struct range4 own4[] = {
+    { NET4(10, 0, 0, 0), 8 },    { NET4(100, 64, 0, 0), 10 },  { NET4(127, 0, 0, 0), 8 },
+    { NET4(172, 16, 0, 0), 12 }, { NET4(192, 168, 0, 0), 16 },
+};
+
+static const struct range6 own6[] = {
+    { { [15] = 1 }, 128 }, /* loopback */
+    { { 0xfc, 0x00 }, 7 }, /* unique local */
+};
+
 static const struct range6 refused6[] = {
     { { 0 }, 96 },                      /* unspecified, loopback, IPv4-compatible */
     { { 0x00, 0x64, 0xff, 0x9b }, 32 }, /* NAT64, RFC 6052 and RFC 8215 */
@@ -57,12 +68,12 @@ static const struct range6 refused6[] = {
     { { 0xff, 0x00 }, 8 },              /* multicast */
 };
 
-static bool is_public4(uint32_t address)
+static bool is_among4(uint32_t address, const struct range4 *ranges, size_t count)
 {
-    for (size_t i = 0; i < COUNT_OF(refused4); i++)
-        if ((address ^ refused4[i].net) >> (32 - refused4[i].bits) == 0)
-            return false;
-    return true;
+    for (size_t i = 0; i < count; i++)
+        if ((address ^ ranges[i].net) >> (32 - ranges[i].bits) == 0)
+            return true;
+    return false;
 }
 
 static bool is_in6(const uint8_t address[16], const struct range6 *range)
@@ -74,32 +85,57 @@ static bool is_in6(const uint8_t address[16], const struct range6 *range)
     return rest == 0 || (address[whole] ^ range->net[whole]) >> (8 - rest) == 0;
 }
 
-static bool is_public6(const struct in6_addr *address)
+static bool is_among6(const uint8_t address[16], const struct range6 *ranges, size_t count)
 {
-    const uint8_t *bytes = address->s6_addr;
+    for (size_t i = 0; i < count; i++)
+        if (is_in6(address, &ranges[i]))
+            return true;
+    return false;
+}
 
-    if (IN6_IS_ADDR_V4MAPPED(address))
-        return is_public4(NET4(bytes[12], bytes[13], bytes[14], bytes[15]));
-    for (size_t i = 0; i < COUNT_OF(refused6); i++)
-        if (is_in6(bytes, &refused6[i]))
-            return false;
+/* An IPv4 address in host's order, also one that an IPv6 address carries. */
+static bool read_address4(const struct sockaddr *address, uint32_t *ret_address)
+{
+    struct sockaddr_in address4;
+    struct sockaddr_in6 address6;
+    const uint8_t *bytes = address6.sin6_addr.s6_addr;
+
+    if (address->sa_family == AF_INET) {
+        memcpy(&address4, address, sizeof(address4));
+        *ret_address = ntohl(address4.sin_addr.s_addr);
+        return true;
+    }
+    memcpy(&address6, address, sizeof(address6));
+    if (!IN6_IS_ADDR_V4MAPPED(&address6.sin6_addr))
+        return false;
+    *ret_address = NET4(bytes[12], bytes[13], bytes[14], bytes[15]);
     return true;
 }
 
 bool http_address_is_public(const struct sockaddr *address)
 {
-    struct sockaddr_in address4;
     struct sockaddr_in6 address6;
+    uint32_t address4;
 
-    if (address->sa_family == AF_INET) {
-        memcpy(&address4, address, sizeof(address4));
-        return is_public4(ntohl(address4.sin_addr.s_addr));
-    }
-    if (address->sa_family == AF_INET6) {
-        memcpy(&address6, address, sizeof(address6));
-        return is_public6(&address6.sin6_addr);
-    }
-    return false;
+    if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+        return false;
+    if (read_address4(address, &address4))
+        return !is_among4(address4, refused4, COUNT_OF(refused4));
+    memcpy(&address6, address, sizeof(address6));
+    return !is_among6(address6.sin6_addr.s6_addr, refused6, COUNT_OF(refused6));
+}
+
+bool http_address_is_own(const struct sockaddr *address)
+{
+    struct sockaddr_in6 address6;
+    uint32_t address4;
+
+    if (address->sa_family != AF_INET && address->sa_family != AF_INET6)
+        return false;
+    if (read_address4(address, &address4))
+        return is_among4(address4, own4, COUNT_OF(own4));
+    memcpy(&address6, address, sizeof(address6));
+    return is_among6(address6.sin6_addr.s6_addr, own6, COUNT_OF(own6));
 }
 
 static const char *address_text(const struct sockaddr *address, char *ret_text, socklen_t size)

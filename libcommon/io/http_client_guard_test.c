@@ -85,26 +85,68 @@ static const struct {
     { "ff02::1", false },
 };
 
+static void read_address(const char *text, struct sockaddr_storage *ret_address)
+{
+    bool is6 = strchr(text, ':') != NULL;
+    void *bytes = is6 ? (void *)&((struct sockaddr_in6 *)ret_address)->sin6_addr
+                      : (void *)&((struct sockaddr_in *)ret_address)->sin_addr;
+
+    ret_address->ss_family = is6 ? AF_INET6 : AF_INET;
+    assert_int_equal(inet_pton(ret_address->ss_family, text, bytes), 1);
+}
+
 static void addresses_by_table(void **state)
 {
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct sockaddr_storage address = { 0 };
-        bool is6 = strchr(cases[i].address, ':') != NULL;
-        void *bytes = is6 ? (void *)&((struct sockaddr_in6 *)&address)->sin6_addr
-                          : (void *)&((struct sockaddr_in *)&address)->sin_addr;
 
-        address.ss_family = is6 ? AF_INET6 : AF_INET;
-        assert_int_equal(inet_pton(address.ss_family, cases[i].address, bytes), 1);
+        read_address(cases[i].address, &address);
         if (http_address_is_public((struct sockaddr *)&address) != cases[i].is_public)
             fail_msg("%s", cases[i].address);
     }
     assert_false(http_address_is_public(&(struct sockaddr){ .sa_family = AF_UNIX }));
 }
 
+/* What an own network may hold; clouds keep their secrets at the link-local ones. */
+static void own_addresses_by_table(void **state)
+{
+    static const struct {
+        const char *address;
+        bool is_own;
+    } own_cases[] = {
+        { "127.0.0.1", true },
+        { "10.1.2.3", true },
+        { "172.31.255.255", true },
+        { "192.168.0.1", true },
+        { "100.64.0.1", true },
+        { "169.254.169.254", false },
+        { "0.0.0.0", false },
+        { "224.0.0.1", false },
+        { "8.8.8.8", false },
+        { "::1", true },
+        { "fd00::1", true },
+        { "::ffff:10.0.0.1", true },
+        { "fe80::1", false },
+        { "::ffff:169.254.169.254", false },
+        { "::", false },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(own_cases); i++) {
+        struct sockaddr_storage address = { 0 };
+
+        read_address(own_cases[i].address, &address);
+        if (http_address_is_own((struct sockaddr *)&address) != own_cases[i].is_own)
+            fail_msg("%s", own_cases[i].address);
+    }
+    assert_false(http_address_is_own(&(struct sockaddr){ .sa_family = AF_UNIX }));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(addresses_by_table) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(addresses_by_table),
+                                        cmocka_unit_test(own_addresses_by_table) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ struct http_call {
     http_done_fn *done;
     void *arg;
     CURL *curl;
-    char *host;
+    char *url, *host;
     struct curl_slist *headers;
     struct buf body, answer;
     uint64_t body_given; /* how much of it libcurl has taken */

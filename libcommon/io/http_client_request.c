@@ -132,12 +132,16 @@ bool http_client_prepare(struct http_call *call, const struct http_client_option
     set_method(call, request);
     set_limits(call, options, request);
     http_client_set_bodies(call, request);
-    curl_easy_setopt(call->curl, CURLOPT_URL, request->url);
+    call->url = str_dup(str_view_of(request->url));
+    curl_easy_setopt(call->curl, CURLOPT_URL, call->url);
     /* Whether a connection can carry several calls is known after TLS; without TLS only after its first answer,
      * and a call that waits for that waits for a peer that may never give it. */
     curl_easy_setopt(call->curl, CURLOPT_PIPEWAIT, strncasecmp(request->url, "https:", 6) == 0 ? 1L : 0L);
     if (request->user != NULL) {
-        curl_easy_setopt(call->curl, CURLOPT_HTTPAUTH, (long)CURLAUTH_BASIC);
+        curl_easy_setopt(call->curl, CURLOPT_HTTPAUTH,
+                         request->aws_sigv4 != NULL ? (long)CURLAUTH_AWS_SIGV4 : (long)CURLAUTH_BASIC);
+        if (request->aws_sigv4 != NULL)
+            curl_easy_setopt(call->curl, CURLOPT_AWS_SIGV4, request->aws_sigv4);
         curl_easy_setopt(call->curl, CURLOPT_USERNAME, request->user);
         curl_easy_setopt(call->curl, CURLOPT_PASSWORD, request->password != NULL ? request->password : "");
     }
