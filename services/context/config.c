@@ -3,6 +3,8 @@
 #include "context.h"
 
 #define AT(field) CONFIG_AT(context_config, field)
+#define BLOB(field) BLOB_AT(context_config, blobs, field)
+#define DAY_MS 86400000LL
 
 const struct config_key context_keys[] = {
     DATABASE_KEYS(context_config, database),
@@ -35,6 +37,39 @@ const struct config_key context_keys[] = {
       .help = "How often that is looked after." },
     { AT(partition_retry_ms), .type = CONFIG_MS, .fallback = "10s", .min = 100, .max = 3600000,
       .help = "When that failed, it is tried again after this." },
+    { BLOB(listen_blobs), .type = CONFIG_STR, .fallback = "tcp://127.0.0.1:7203",
+      .help = "Mesh address of blobs, for routing and gateways." },
+    { BLOB(blob_requests_max), .type = CONFIG_U32, .fallback = "16", .min = 1, .max = 1024,
+      .help = "Requests answered at once there; each holds up to 1 MiB." },
+    { BLOB(blob_connections), .type = CONFIG_U32, .fallback = "2", .min = 1, .max = 64,
+      .help = "Database connections for blobs." },
+    { BLOB(blob_timeout_ms), .type = CONFIG_MS, .fallback = "5s", .min = 100, .max = 60000,
+      .help = "Statement time-out there." },
+    { BLOB(blob_max_bytes), .type = CONFIG_BYTES, .fallback = "100MiB", .min = 1, .max = INT64_C(2147483648),
+      .help = "The largest blob." },
+    { BLOB(uploads_max), .type = CONFIG_U32, .fallback = "64", .min = 1, .max = 100000,
+      .help = "Uploads of a tenant that are begun and not finished; more are refused." },
+    { BLOB(blob_finishes_max), .type = CONFIG_U32, .fallback = "4", .min = 1, .max = 64,
+      .help = "Uploads being finished (hashed, stored) at once; each holds 1 MiB." },
+    { BLOB(blob_finish_timeout_ms), .type = CONFIG_MS, .fallback = "10m", .min = 1000, .max = 3600000,
+      .help = "How long that may take for one; whoever asks again meanwhile waits for the same." },
+    { BLOB(blob_store), .type = CONFIG_STR, .fallback = "database",
+      .help = "Where new blobs go: database, s3 or directory. Those that are there stay where they are." },
+    { BLOB(blob_dir), .type = CONFIG_STR, .help = "Folder of the directory store; for one context host only." },
+    { BLOB(s3_endpoint), .type = CONFIG_STR,
+      .help = "URL of the S3-compatible store; the bucket follows in the path." },
+    { BLOB(s3_region), .type = CONFIG_STR, .fallback = "us-east-1", .min = 1, .max = 64,
+      .help = "Region that requests are signed for." },
+    { BLOB(s3_bucket), .type = CONFIG_STR, .help = "Bucket; empty where the endpoint names it." },
+    { BLOB(s3_prefix), .type = CONFIG_STR, .max = 255, .help = "Put before every key, such as guichet/." },
+    { BLOB(s3_access_key), .type = CONFIG_STR, .help = "Id of the access key." },
+    { BLOB(s3_secret_key), .type = CONFIG_STR, .flags = CONFIG_SECRET, .help = "Its secret." },
+    { BLOB(s3_timeout_ms), .type = CONFIG_MS, .fallback = "5s", .min = 100, .max = 600000,
+      .help = "Time-out of reading a piece and of deleting." },
+    { BLOB(blob_grace_ms), .type = CONFIG_MS, .fallback = "24h", .min = 0, .max = 30 * DAY_MS,
+      .help = "Blobs that nothing refers to, and uploads not finished, are deleted after this." },
+    { BLOB(blob_collect_interval_ms), .type = CONFIG_MS, .fallback = "10m", .min = 10, .max = DAY_MS,
+      .help = "How often they are looked for." },
     { 0 },
 };
 
@@ -59,9 +94,24 @@ const struct stat_info context_stats[] = {
                                "status" },
     [CONTEXT_PARTITIONS] = { "context_partitions_made_total", "Message tables made in advance.", STAT_COUNTER,
                              NULL },
+    [CONTEXT_BLOBS] = { "context_blobs_total", "Uploads finished: stored, known already, or failed.",
+                        STAT_COUNTER, "result" },
+    [CONTEXT_BLOB_BYTES] = { "context_blob_bytes_total", "Bytes of chunks that came in and went out.",
+                             STAT_COUNTER, "direction" },
+    [CONTEXT_BLOB_FINISH_SECONDS] = { "context_blob_finish_seconds",
+                                      "From FinishUpload to the blob: hashing and storing.", STAT_HISTOGRAM,
+                                      NULL },
+    [CONTEXT_BLOBS_COLLECTED] = { "context_blobs_collected_total",
+                                  "What was deleted: blobs, uploads, objects in a store.", STAT_COUNTER,
+                                  "what" },
 };
 
 const struct service_stats_table context_stats_tables[] = {
     { "context", context_stats, CONTEXT_STAT_COUNT },
     { NULL, NULL, 0 },
 };
+
+bool context_check_config(void *config, struct err *err)
+{
+    return blob_check_config(&((const struct context_config *)config)->blobs, err);
+}

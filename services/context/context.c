@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* context.c - the service put together: database, two listeners, the doorbell.
+/* context.c - the service put together: database, listeners, blobs, the doorbell.
  *
  * Each role has a listener of its own, and the listener is the proof of the role. What a
  * gateway may call is a list here; routing may call everything. On closing, the database goes
@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "blob.h"
 
 /* Writing is routing's, but for what has no consequence there. */
 static const char *const gateway_methods[] = {
@@ -58,13 +60,15 @@ static void drain(void *arg)
 
     mesh_server_drain(context->centre);
     mesh_server_drain(context->gateway);
+    blobs_drain(context->blobs);
 }
 
 static bool is_drained(void *arg)
 {
     const struct context *context = arg;
 
-    return mesh_server_in_flight(context->centre) == 0 && mesh_server_in_flight(context->gateway) == 0;
+    return mesh_server_in_flight(context->centre) == 0 && mesh_server_in_flight(context->gateway) == 0 &&
+           blobs_is_drained(context->blobs);
 }
 
 static bool open_parts(struct context *context, struct service *service, struct err *err)
@@ -76,7 +80,8 @@ static bool open_parts(struct context *context, struct service *service, struct 
         !open_listener(context, &context->centre_role, "centre", config->listen_centre, &context->centre,
                        err) ||
         !open_listener(context, &context->gateway_role, "gateway", config->listen_gateway, &context->gateway,
-                       err))
+                       err) ||
+        !blobs_new(context, service, &context->blobs, err))
         return false;
     return mesh_publisher_new(context->loop, config->publish, &context->publisher, err) ||
            err_at(err, "publish");
@@ -112,7 +117,9 @@ void context_free(struct context **context)
         return;
     *context = NULL;
     loop_timer_free(&closing->partition_timer);
+    blobs_stop(closing->blobs);
     database_close(&closing->database);
+    blobs_free(&closing->blobs);
     mesh_server_free(&closing->centre);
     mesh_server_free(&closing->gateway);
     mesh_publisher_free(&closing->publisher);

@@ -6,6 +6,7 @@
 #ifndef GUICHET_CONTEXT_H
 #define GUICHET_CONTEXT_H
 
+#include "blob_config.h"
 #include "core/arena.h"
 #include "guichet/v1/context.pb-c.h"
 #include "io/mesh.h"
@@ -29,6 +30,7 @@ struct context_config {
     uint32_t partition_months_ahead;
     uint32_t partition_interval_ms;
     uint32_t partition_retry_ms;
+    struct blob_config blobs;
 };
 
 enum context_stat {
@@ -42,16 +44,22 @@ enum context_stat {
     CONTEXT_CALLS,
     CONTEXT_CALLS_FAILED,
     CONTEXT_PARTITIONS,
+    CONTEXT_BLOBS,
+    CONTEXT_BLOB_BYTES,
+    CONTEXT_BLOB_FINISH_SECONDS,
+    CONTEXT_BLOBS_COLLECTED,
     CONTEXT_STAT_COUNT
 };
 
 extern const struct config_key context_keys[];
 extern const struct stat_info context_stats[];
 extern const struct service_stats_table context_stats_tables[];
+bool context_check_config(void *config, struct err *err); /* for service.check_config */
 extern const struct db_migration context_migrations[];
 extern const size_t context_migration_count;
 
 struct context;
+struct blobs;
 
 /* Who calls: its listener, and what it may do there. */
 struct context_role {
@@ -69,6 +77,7 @@ struct context {
     struct mesh_server *centre, *gateway;
     struct mesh_publisher *publisher;
     struct loop_timer *partition_timer;
+    struct blobs *blobs;
 };
 
 bool context_new(struct service *service, const struct context_config *config, struct context **ret_context,

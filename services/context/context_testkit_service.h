@@ -69,6 +69,7 @@ static KIT_UNUSED int kit_set_up(void **state)
         { "GUICHET_CONTEXT_LOG_LEVEL", "error" },
         { "GUICHET_CONTEXT_LISTEN_CENTRE", "tcp://127.0.0.1:0" },
         { "GUICHET_CONTEXT_LISTEN_GATEWAY", "tcp://127.0.0.1:0" },
+        { "GUICHET_CONTEXT_LISTEN_BLOBS", "tcp://127.0.0.1:0" },
         { "GUICHET_CONTEXT_PUBLISH", "tcp://127.0.0.1:0" },
     };
     struct kit *kit = calloc(1, sizeof(*kit));

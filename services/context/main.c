@@ -11,6 +11,8 @@ int main(int argc, char **argv)
         .config_keys = context_keys,
         .config = &config,
         .stats = context_stats_tables,
+        .check_config = context_check_config,
+        .check_config_arg = &config,
     };
     struct context *context = NULL;
     struct err err = { 0 };
