@@ -37,10 +37,10 @@ SELECT m AS number, p.number AS customer, p.customer_id, p.conversation_id, p.th
 FROM generate_series(1, :messages) m JOIN person p ON p.number = 1 + (m - 1) % :customers,
      LATERAL (SELECT now() - interval '58 days' + m * (interval '57 days' / :messages) AS at) a;
 
-INSERT INTO context.customer (tenant, id, created_at, display_name)
-SELECT 'demo', customer_id, began, '' FROM person ORDER BY number;
-INSERT INTO context.identity (tenant, id, customer_id, created_at, kind, scope, value)
-SELECT 'demo', identity_id, customer_id, began, 1, '', phone FROM person ORDER BY number;
+INSERT INTO context.customer (tenant, id, root_id, created_at, display_name)
+SELECT 'demo', customer_id, customer_id, began, '' FROM person ORDER BY number;
+INSERT INTO context.identity (tenant, id, customer_id, root_id, created_at, kind, scope, value)
+SELECT 'demo', identity_id, customer_id, customer_id, began, 1, '', phone FROM person ORDER BY number;
 INSERT INTO context.conversation (tenant, id, customer_id, number, opened_at, closed_at, last_message_at, state, last_preview)
 SELECT 'demo', conversation_id, customer_id, number, began,
        CASE state WHEN 'closed' THEN now() - interval '1 day' WHEN 'past' THEN now() - interval '30 days' END,
