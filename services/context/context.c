@@ -11,12 +11,14 @@
 
 #include "blob.h"
 
-/* Writing is routing's, but for what has no consequence there. */
+/* Writing is routing's, but for what has no consequence there, or one that the feed tells it. */
 static const char *const gateway_methods[] = {
     "guichet.v1.Context/StoreOutbound",  "guichet.v1.Context/GetConversations",
     "guichet.v1.Context/ListMessages",   "guichet.v1.Context/MarkRead",
     "guichet.v1.Context/GetCustomer",    "guichet.v1.Context/FindCustomers",
     "guichet.v1.Context/UpdateCustomer", "guichet.v1.Context/Timeline",
+    "guichet.v1.Context/MergeCustomers", "guichet.v1.Context/UnmergeCustomers",
+    "guichet.v1.Context/JoinConversations",
 };
 
 static bool authorise_gateway(void *arg, struct mesh_request *request, struct err *err)

@@ -4,108 +4,11 @@
  * Finding is two steps: the ids of a page, then everything about them, the same way as for one. */
 #include "context.h"
 
-#include <string.h>
-
-#include "rows.h"
+#include "merge_statements.h"
+#include "persons.h"
 #include "statements.h"
 
 enum { NAME_MAX_BYTES = 256, ACTOR_MAX_BYTES = 128 };
-
-enum customer_column {
-    CUSTOMER_ID,
-    CUSTOMER_NAME,
-    CUSTOMER_CREATED_AT,
-    CUSTOMER_VERSION,
-    CUSTOMER_LAST_SEEN_AT
-};
-enum consent_column {
-    CONSENT_CUSTOMER_ID,
-    CONSENT_ACCOUNT_ID,
-    CONSENT_IDENTITY_ID,
-    CONSENT_STATE,
-    CONSENT_EVIDENCE,
-    CONSENT_CHANGED_AT,
-};
-
-/* ---- everything about some customers ---- */
-
-/* Three statements, from `first` on in the work: customers, identities, consents. */
-static void add_selects(struct db_work *work, const char *tenant, const struct str_view *ids, size_t count)
-{
-    const struct db_param params[] = { DB_PARAM_TEXT(tenant),
-                                       { .type = DB_UUID_ARRAY, .items = ids, .count = count } };
-
-    db_work_add(work, &context_select_customers, params, 2);
-    db_work_add(work, &context_select_identities, params, 2);
-    db_work_add(work, &context_select_consents, params, 2);
-}
-
-static Guichet__V1__Customer *read_customer(const struct rows *rows, size_t row)
-{
-    Guichet__V1__Customer *customer = context_alloc(rows->arena, sizeof(*customer));
-
-    guichet__v1__customer__init(customer);
-    customer->tenant = (char *)rows->tenant;
-    customer->id = rows_text(rows, row, CUSTOMER_ID);
-    customer->display_name = rows_text(rows, row, CUSTOMER_NAME);
-    customer->created_at = rows_time(rows, row, CUSTOMER_CREATED_AT);
-    customer->last_seen_at = rows_time(rows, row, CUSTOMER_LAST_SEEN_AT);
-    customer->version = (uint32_t)db_i64(rows->result, row, CUSTOMER_VERSION);
-    return customer;
-}
-
-static Guichet__V1__Consent *read_consent(const struct rows *rows, size_t row)
-{
-    Guichet__V1__Consent *consent = context_alloc(rows->arena, sizeof(*consent));
-
-    guichet__v1__consent__init(consent);
-    consent->account_id = rows_text(rows, row, CONSENT_ACCOUNT_ID);
-    consent->identity_id = rows_text(rows, row, CONSENT_IDENTITY_ID);
-    consent->state = (Guichet__V1__ConsentState)db_i64(rows->result, row, CONSENT_STATE);
-    consent->evidence = rows_text(rows, row, CONSENT_EVIDENCE);
-    consent->changed_at = rows_time(rows, row, CONSENT_CHANGED_AT);
-    return consent;
-}
-
-static void add_identities(const struct rows *rows, Guichet__V1__Customer *customer)
-{
-    size_t count = db_rows(rows->result);
-
-    customer->identities = context_alloc(rows->arena, (count + 1) * sizeof(*customer->identities));
-    for (size_t row = 0; row < count; row++) {
-        Guichet__V1__Identity *identity = rows_identity(rows, row, 0);
-
-        if (strcmp(identity->customer_id, customer->id) == 0)
-            customer->identities[customer->n_identities++] = identity;
-    }
-}
-
-static void add_consents(const struct rows *rows, Guichet__V1__Customer *customer)
-{
-    size_t count = db_rows(rows->result);
-
-    customer->consents = context_alloc(rows->arena, (count + 1) * sizeof(*customer->consents));
-    for (size_t row = 0; row < count; row++)
-        if (strcmp(rows_text(rows, row, CONSENT_CUSTOMER_ID), customer->id) == 0)
-            customer->consents[customer->n_consents++] = read_consent(rows, row);
-}
-
-static Guichet__V1__Customer **read_customers(const struct call *call, const struct db_work *work,
-                                              size_t first, size_t *ret_count)
-{
-    struct rows customers = rows_of(call, work, first);
-    struct rows identities = rows_of(call, work, first + 1), consents = rows_of(call, work, first + 2);
-    size_t count = db_rows(customers.result);
-    Guichet__V1__Customer **read = context_alloc(call->arena, (count + 1) * sizeof(*read));
-
-    for (size_t row = 0; row < count; row++) {
-        read[row] = read_customer(&customers, row);
-        add_identities(&identities, read[row]);
-        add_consents(&consents, read[row]);
-    }
-    *ret_count = count;
-    return read;
-}
 
 /* ---- GetCustomer ---- */
 
@@ -116,7 +19,7 @@ static void answer_one(struct call *call, const struct db_work *work, size_t fir
     struct err missing = { 0 };
     size_t count;
 
-    customers = read_customers(call, work, first, &count);
+    customers = persons_read(call, work, first, &count);
     if (count == 0) {
         (void)err_set(&missing, ERR_NOT_FOUND, "customer %s: there is none", id);
         context_call_fail(call, &missing);
@@ -153,7 +56,7 @@ void context_get_customer(Guichet__V1__Context_Service *service, const Guichet__
     }
     call->data = (void *)input;
     work = db_work_new(call->context->database.short_);
-    add_selects(work, call->tenant, &id, 1);
+    persons_add_selects(work, call->tenant, &id, 1);
     db_work_run(work, on_customer, call);
 }
 
@@ -196,7 +99,7 @@ void context_update_customer(Guichet__V1__Context_Service *service,
                                      DB_PARAM_TEXT(input->display_name), DB_PARAM_I32(input->if_version),
                                      DB_PARAM_TEXT(input->actor_id) },
                 5);
-    add_selects(work, call->tenant, &id, 1);
+    persons_add_selects(work, call->tenant, &id, 1);
     db_work_run(work, on_renamed, call);
 }
 
@@ -217,7 +120,7 @@ static void on_found_customers(void *arg, struct db_work *work, const struct err
         context_call_fail(call, err);
         return;
     }
-    reply.customers = read_customers(call, work, 0, &reply.n_customers);
+    reply.customers = persons_read(call, work, 0, &reply.n_customers);
     reply.has_more = find->has_more;
     context_call_reply(call, &reply);
 }
@@ -247,7 +150,7 @@ static void on_found_ids(void *arg, struct db_work *work, const struct err *err)
     for (size_t row = 0; row < count; row++)
         ids[row] = str_view_of(db_text(work, db_work_result(work, 0), row, 0));
     next = db_work_new(call->context->database.long_);
-    add_selects(next, call->tenant, ids, count);
+    persons_add_selects(next, call->tenant, ids, count);
     db_work_run(next, on_found_customers, call);
 }
 

@@ -82,6 +82,23 @@ struct str_view preview_content(const Guichet__V1__Content *content, size_t max_
     return cut(str_view_of(content->n_parts == 0 ? "[empty]" : part_word(content->parts[0])), max_bytes);
 }
 
+struct str_view preview_stored(Guichet__V1__MessageKind kind, bool is_removed, const char *reaction,
+                               const Guichet__V1__Content *content, size_t max_bytes)
+{
+    switch (kind) {
+    case GUICHET__V1__MESSAGE_KIND__MESSAGE_KIND_DELETE:
+        return cut(STR_LITERAL("[deleted]"), max_bytes);
+    case GUICHET__V1__MESSAGE_KIND__MESSAGE_KIND_REACTION:
+        return cut(is_removed ? STR_LITERAL("[reaction removed]") : str_view_of(reaction), max_bytes);
+    case GUICHET__V1__MESSAGE_KIND__MESSAGE_KIND_CLAIM:
+        return cut(STR_LITERAL("[identity]"), max_bytes);
+    case GUICHET__V1__MESSAGE_KIND__MESSAGE_KIND_UNSUPPORTED:
+        return cut(STR_LITERAL("[unsupported]"), max_bytes);
+    default:
+        return preview_content(content, max_bytes);
+    }
+}
+
 struct str_view preview_event(const Guichet__V1__InboundEvent *event, size_t max_bytes, struct arena *arena)
 {
     switch (event->body_case) {
@@ -92,8 +109,8 @@ struct str_view preview_event(const Guichet__V1__InboundEvent *event, size_t max
     case GUICHET__V1__INBOUND_EVENT__BODY_DELETE:
         return cut(STR_LITERAL("[deleted]"), max_bytes);
     case GUICHET__V1__INBOUND_EVENT__BODY_REACTION:
-        return event->reaction->is_removed ? cut(STR_LITERAL("[reaction removed]"), max_bytes)
-                                           : cut(str_view_of(event->reaction->reaction), max_bytes);
+        return preview_stored(GUICHET__V1__MESSAGE_KIND__MESSAGE_KIND_REACTION, event->reaction->is_removed,
+                              event->reaction->reaction, NULL, max_bytes);
     case GUICHET__V1__INBOUND_EVENT__BODY_CLAIM:
         return cut(STR_LITERAL("[identity]"), max_bytes);
     case GUICHET__V1__INBOUND_EVENT__BODY_UNSUPPORTED:

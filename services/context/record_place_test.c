@@ -86,10 +86,10 @@ static const struct {
       { { "ann@example.org" }, { "+331", NULL, false, "ann@example.org" } },
       NULL,
       "1+ 1" },
-    { "somebody else's address stays somebody else's",
-      { { "ann@example.org" }, { "+331", NULL, false, "ann@example.org" } },
+    { "with somebody else's address: one person from then on, whose conversations stay two",
+      { { "ann@example.org" }, { "+331", NULL, false, "ann@example.org" }, { "+331" }, { "ann@example.org" } },
       "SELECT 1",
-      "1+ 2+" },
+      "1+ 2+ 2 1 0" },
 };
 
 static const char *where(struct kit *kit, const char *tenant)

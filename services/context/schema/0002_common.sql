@@ -2,9 +2,10 @@
 -- 0002 common: ids, the counter, partitions, the customer's lock.
 --
 -- Locks are taken in one order by every function of this schema, so that no two can wait for each
--- other: new identities (sorted by kind, scope, value), customers (by id), keys of events and of
--- outbound messages (sorted), and last the tenant's counter. Conversations and threads need no order:
--- their customer's lock covers them.
+-- other: new identities (sorted by kind, scope, value), roots of customers (by id), keys of events and of
+-- outbound messages (sorted), and last the tenant's counter. Conversations, threads, identities and the other
+-- customers of a person need no order: the lock of the person's root covers them. Whoever finds that a row is no
+-- root any more gives up at once, with all its locks: so who changes roots never waits for one who waits.
 
 -- RFC 9562 §5.7: 48 bits of milliseconds, the rest random.
 CREATE FUNCTION context.uuid7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
@@ -35,16 +36,62 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'P0001', MESSAGE = p_text, HINT = p_kind;
 END $$;
 
--- Locks the conversation's customer, then gives the conversation as it stands under that lock.
+-- Somebody else has merged or unmerged in between: the service repeats the whole.
+CREATE FUNCTION context.moved() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a customer has just been merged or unmerged';
+END $$;
+
+-- The customers of a person, given any of them.
+CREATE FUNCTION context.person(p_tenant text, p_customer uuid) RETURNS SETOF uuid
+LANGUAGE plpgsql STABLE ROWS 2 SET enable_seqscan = off AS $$
+DECLARE
+    v_root uuid;
+BEGIN
+    SELECT c.root_id INTO v_root FROM context.customer c WHERE c.tenant = p_tenant AND c.id = p_customer;
+    IF FOUND THEN
+        RETURN NEXT v_root;
+        RETURN QUERY SELECT c.id FROM context.customer c
+                     WHERE c.tenant = p_tenant AND c.root_id = v_root AND c.root_id <> c.id;
+    END IF;
+END $$;
+
+-- The roots of some customers, in their order.
+CREATE FUNCTION context.roots_of(p_tenant text, p_customers uuid[]) RETURNS uuid[]
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+BEGIN
+    RETURN (SELECT array_agg(c.root_id ORDER BY e.n) FROM unnest(p_customers) WITH ORDINALITY AS e (id, n)
+            CROSS JOIN LATERAL (SELECT r.root_id FROM context.customer r
+                                WHERE r.tenant = p_tenant AND r.id = e.id LIMIT 1) c);
+END $$;
+
+-- Locks the persons of some customers, and gives their roots, in the order of the customers.
+CREATE FUNCTION context.lock_persons(p_tenant text, p_customers uuid[]) RETURNS uuid[]
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_roots uuid[] := context.roots_of(p_tenant, p_customers);
+    v_root uuid;
+BEGIN
+    FOR v_root IN SELECT DISTINCT r.id FROM unnest(v_roots) r (id) ORDER BY 1 LOOP
+        PERFORM FROM context.customer c WHERE c.tenant = p_tenant AND c.id = v_root AND c.root_id = c.id FOR NO KEY UPDATE;
+        IF NOT FOUND THEN
+            PERFORM context.moved();
+        END IF;
+    END LOOP;
+    IF v_roots IS DISTINCT FROM context.roots_of(p_tenant, p_customers) THEN
+        PERFORM context.moved();
+    END IF;
+    RETURN v_roots;
+END $$;
+
+-- Locks the person of the conversation, then gives the conversation as it stands under that lock.
 CREATE FUNCTION context.lock_conversation(p_tenant text, p_conversation uuid)
 RETURNS context.conversation LANGUAGE plpgsql AS $$
 DECLARE
     v_conversation context.conversation;
 BEGIN
-    PERFORM FROM context.customer u
-    WHERE u.tenant = p_tenant AND u.id = (SELECT c.customer_id FROM context.conversation c
-                                          WHERE c.tenant = p_tenant AND c.id = p_conversation)
-    FOR NO KEY UPDATE;
+    PERFORM context.lock_persons(p_tenant, array_agg(c.customer_id)) FROM context.conversation c
+    WHERE c.tenant = p_tenant AND c.id = p_conversation HAVING count(*) > 0;
     SELECT * INTO v_conversation FROM context.conversation c WHERE c.tenant = p_tenant AND c.id = p_conversation;
     IF NOT FOUND THEN
         PERFORM context.fail('not_found', format('conversation %s: there is none', p_conversation));
@@ -64,7 +111,7 @@ BEGIN
     IF to_regclass(format('context.%I', v_name)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    EXECUTE format('CREATE TABLE context.%I (LIKE context.%I INCLUDING DEFAULTS)', v_name, p_table);
+    EXECUTE format('CREATE TABLE context.%I (LIKE context.%I INCLUDING DEFAULTS INCLUDING STORAGE)', v_name, p_table);
     EXECUTE format('ALTER TABLE context.%I ATTACH PARTITION context.%I FOR VALUES FROM (%L) TO (%L)',
                    p_table, v_name, v_from, v_to);
     RETURN true;
@@ -72,7 +119,7 @@ EXCEPTION WHEN check_violation OR lock_not_available THEN
     RETURN false;
 END $$;
 
--- This month and that many more; gives how many tables it made.
+-- This month and that many more, of every partitioned table; gives how many tables it made.
 CREATE FUNCTION context.make_partitions(p_months_ahead integer) RETURNS integer LANGUAGE plpgsql
 SET lock_timeout = '2s' SET client_min_messages = warning AS $$
 DECLARE
@@ -85,7 +132,8 @@ BEGIN
         SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') + n * interval '1 month') AT TIME ZONE 'UTC'
         FROM generate_series(0, p_months_ahead) n
     LOOP
-        FOREACH v_table IN ARRAY ARRAY['message', 'message_raw'] LOOP
+        FOR v_table IN SELECT c.relname FROM pg_class c
+                       WHERE c.relnamespace = 'context'::regnamespace AND c.relkind = 'p' ORDER BY c.relname LOOP
             v_made := v_made + context.make_partition(v_table, v_month)::integer;
         END LOOP;
     END LOOP;

@@ -16,18 +16,21 @@
 CREATE FUNCTION context.insert_identities(p_tenant text, p_kinds integer[], p_scopes text[], p_values text[],
     p_names text[], p_customers uuid[], p_is_verified boolean) RETURNS void LANGUAGE sql VOLATILE AS $$
     WITH made AS (
-        INSERT INTO context.identity (tenant, id, customer_id, kind, is_verified, scope, value, display_name)
-        SELECT p_tenant, context.uuid7(), coalesce(e.customer, context.uuid7()), e.kind, p_is_verified,
-               e.scope, e.value, coalesce(e.name, '')
-        FROM (SELECT DISTINCT ON (u.kind, u.scope COLLATE "C", u.value COLLATE "C") u.*
+        INSERT INTO context.identity (tenant, id, customer_id, root_id, kind, is_verified, scope, value, display_name)
+        SELECT p_tenant, context.uuid7(), e.owner,
+               CASE WHEN e.customer IS NULL THEN e.owner ELSE (SELECT c.root_id FROM context.customer c
+                   WHERE c.tenant = p_tenant AND c.id = e.customer LIMIT 1) END,
+               e.kind, p_is_verified, e.scope, e.value, coalesce(e.name, '')
+        FROM (SELECT DISTINCT ON (u.kind, u.scope COLLATE "C", u.value COLLATE "C")
+                     u.*, coalesce(u.customer, context.uuid7()) AS owner
               FROM unnest(p_kinds, p_scopes, p_values, p_names, p_customers)
                    WITH ORDINALITY AS u (kind, scope, value, name, customer, n)
               ORDER BY u.kind, u.scope COLLATE "C", u.value COLLATE "C", u.n) e
         ORDER BY e.kind, e.scope COLLATE "C", e.value COLLATE "C"
         ON CONFLICT (tenant, kind, scope, value) DO NOTHING
         RETURNING customer_id, display_name)
-    INSERT INTO context.customer (tenant, id, display_name)
-    SELECT p_tenant, m.customer_id, m.display_name FROM made m
+    INSERT INTO context.customer (tenant, id, root_id, display_name)
+    SELECT p_tenant, m.customer_id, m.customer_id, m.display_name FROM made m
     WHERE NOT m.customer_id = ANY (array_remove(p_customers, NULL))
 $$;
 
@@ -74,11 +77,11 @@ BEGIN
 END $$;
 
 -- Gives every wanted thread an open conversation: the one it has; the same, reopened, when it was closed
--- less than the window ago; else the only open one of the customer, unless the thread is public; else the
+-- less than the window ago; else the only open one of the person, unless the thread is public; else the
 -- open one of the thread it originates from; else a new one. A thread that gets another conversation gets
 -- another row. New conversations are given back, not inserted: their number comes from the counter, which is locked last.
 CREATE FUNCTION context.open_threads(p_tenant text, p_reopen_window_ms bigint, p_accounts text[], p_channels text[],
-    p_identities uuid[], p_customers uuid[], p_thread_keys text[], p_thread_public boolean[], p_thread_titles text[],
+    p_identities uuid[], p_roots uuid[], p_thread_keys text[], p_thread_public boolean[], p_thread_titles text[],
     p_thread_urls text[], p_origin_keys text[], p_is_wanted boolean[],
     OUT new_conversations uuid[], OUT new_firsts integer[], OUT reopened uuid[]) LANGUAGE plpgsql
 SET enable_seqscan = off
@@ -87,7 +90,7 @@ DECLARE
     v_wanted record;
     v_conversation uuid;
     v_opened uuid[] := '{}';            -- conversations opened by this call, and whose they are
-    v_opened_customers uuid[] := '{}';
+    v_opened_roots uuid[] := '{}';
     v_firsts integer[] := '{}';         -- threads to insert: the event that wants it, its conversation
     v_conversations uuid[] := '{}';
     v_open uuid[];
@@ -96,11 +99,11 @@ BEGIN
     new_firsts := '{}';
     reopened := '{}';
     FOR v_wanted IN
-        SELECT e.n, e.customer, e.is_public, e.account, e.origin, t.id AS thread_id, t.conversation_id, o.open_ids, g.conversation_id AS origin_id,
+        SELECT e.n, e.root, e.is_public, e.account, e.origin, t.id AS thread_id, t.conversation_id, o.open_ids, g.conversation_id AS origin_id,
                c.closed_at > clock_timestamp() - p_reopen_window_ms * interval '1 millisecond' AS is_recent
         FROM (SELECT DISTINCT ON (u.account, u.identity, u.key) u.*
-              FROM unnest(p_accounts, p_identities, p_customers, p_thread_keys, p_thread_public, p_origin_keys, p_is_wanted)
-                   WITH ORDINALITY AS u (account, identity, customer, key, is_public, origin, is_wanted, n)
+              FROM unnest(p_accounts, p_identities, p_roots, p_thread_keys, p_thread_public, p_origin_keys, p_is_wanted)
+                   WITH ORDINALITY AS u (account, identity, root, key, is_public, origin, is_wanted, n)
               WHERE u.is_wanted ORDER BY u.account, u.identity, u.key, u.n) e
         LEFT JOIN LATERAL (SELECT r.id, r.conversation_id FROM context.thread r WHERE r.tenant = p_tenant
                            AND r.account_id = e.account AND r.identity_id = e.identity AND r.thread_key = e.key
@@ -111,25 +114,27 @@ BEGIN
                            AND r.account_id = e.account AND r.identity_id = e.identity AND r.thread_key = e.origin
                            AND r.is_current LIMIT 1) g ON true
         CROSS JOIN LATERAL (SELECT array_agg(s.id) AS open_ids
-                            FROM (SELECT a.id FROM context.conversation a
-                                  WHERE a.tenant = p_tenant AND a.customer_id = e.customer AND a.state = 1 LIMIT 100) s) o
+                            FROM (SELECT a.id FROM (SELECT e.root AS id UNION ALL SELECT m.id FROM context.customer m
+                                      WHERE m.tenant = p_tenant AND m.root_id = e.root AND m.root_id <> m.id) p
+                                  CROSS JOIN LATERAL (SELECT r.id FROM context.conversation r WHERE r.tenant = p_tenant
+                                      AND r.customer_id = p.id AND r.state = 1 LIMIT 100) a LIMIT 100) s) o
         WHERE t.id IS NULL OR c.state <> 1
         ORDER BY e.n
     LOOP
         CONTINUE WHEN v_wanted.conversation_id = ANY (v_opened);
         SELECT coalesce(v_wanted.open_ids, '{}') || coalesce(array_agg(o.id), '{}') INTO v_open
-        FROM unnest(v_opened, v_opened_customers) o (id, customer) WHERE o.customer = v_wanted.customer;
+        FROM unnest(v_opened, v_opened_roots) o (id, root) WHERE o.root = v_wanted.root;
         IF v_wanted.is_recent THEN
             UPDATE context.conversation c SET state = 1, closed_at = NULL, version = c.version + 1
             WHERE c.tenant = p_tenant AND c.id = v_wanted.conversation_id;
             reopened := reopened || v_wanted.conversation_id;
             v_opened := v_opened || v_wanted.conversation_id;
-            v_opened_customers := v_opened_customers || v_wanted.customer;
+            v_opened_roots := v_opened_roots || v_wanted.root;
             CONTINUE;
         END IF;
         IF v_wanted.origin <> '' AND v_wanted.origin_id IS NULL THEN
             SELECT f.conversation INTO v_wanted.origin_id FROM unnest(v_firsts, v_conversations) f (n, conversation)
-            WHERE p_thread_keys[f.n] = v_wanted.origin AND p_customers[f.n] = v_wanted.customer
+            WHERE p_thread_keys[f.n] = v_wanted.origin AND p_roots[f.n] = v_wanted.root
               AND p_accounts[f.n] = v_wanted.account;
         END IF;
         IF NOT v_wanted.is_public AND cardinality(v_open) = 1 THEN
@@ -141,7 +146,7 @@ BEGIN
             new_conversations := new_conversations || v_conversation;
             new_firsts := new_firsts || v_wanted.n::integer;
             v_opened := v_opened || v_conversation;
-            v_opened_customers := v_opened_customers || v_wanted.customer;
+            v_opened_roots := v_opened_roots || v_wanted.root;
         END IF;
         v_firsts := v_firsts || v_wanted.n::integer;
         v_conversations := v_conversations || v_conversation;

@@ -3,11 +3,12 @@
 
 -- Stores an outbound message (2) or a note (3), once per (tenant, actor, key).
 CREATE FUNCTION context.store_outbound(p_tenant text, p_id uuid, p_conversation uuid, p_thread uuid, p_direction integer,
-    p_content bytea, p_preview text, p_actor text, p_key text, p_hash bytea,
+    p_content bytea, p_preview text, p_actor text, p_key text, p_hash bytea, p_media_parts integer[], p_media_hashes bytea[],
     OUT message_id uuid, OUT is_duplicate boolean, OUT change_sequence bigint) LANGUAGE plpgsql AS $$
 DECLARE
     v_conversation context.conversation;
     v_thread context.thread;
+    v_customer uuid;
     v_hash bytea;
     v_base record;
     v_at timestamptz;
@@ -27,25 +28,33 @@ BEGIN
         RETURN;
     END IF;
 
+    IF v_conversation.joined_into_id IS NOT NULL THEN
+        PERFORM context.fail('conflict', format('conversation %s: was joined into %s', p_conversation, v_conversation.joined_into_id));
+    END IF;
+    v_customer := v_conversation.customer_id;
     IF p_direction = 2 THEN
         v_thread := context.outbound_thread(p_tenant, v_conversation, p_thread);
         UPDATE context.thread t SET last_sequence = t.last_sequence + 1 WHERE t.tenant = p_tenant AND t.id = v_thread.id
         RETURNING t.last_sequence INTO v_thread.last_sequence;
+        SELECT i.customer_id INTO v_customer FROM context.identity i WHERE i.tenant = p_tenant AND i.id = v_thread.identity_id;
         UPDATE context.conversation c SET last_message_at = greatest(c.last_message_at, clock_timestamp()), last_preview = p_preview
         WHERE c.tenant = p_tenant AND c.id = p_conversation;
     END IF;
     message_id := p_id;
     INSERT INTO context.message (tenant, id, conversation_id, thread_id, customer_id, occurred_at, sequence, direction, kind,
                                  author_id, content)
-    VALUES (p_tenant, p_id, p_conversation, v_thread.id, v_conversation.customer_id, clock_timestamp(),
+    VALUES (p_tenant, p_id, p_conversation, v_thread.id, v_customer, clock_timestamp(),
             coalesce(v_thread.last_sequence, 0), p_direction, 1, nullif(p_actor, ''), p_content)
     RETURNING occurred_at INTO v_at;
+    IF cardinality(p_media_parts) > 0 THEN
+        PERFORM context.refer_to_blobs(p_tenant, p_id, p_media_parts, p_media_hashes);
+    END IF;
     SELECT * INTO v_base FROM context.advance(p_tenant, 1, 0);
     change_sequence := v_base.change_base + 1;
     INSERT INTO context.change (tenant, sequence, at, kind, direction, message_kind, state, message_sequence,
         conversation_number, conversation_id, thread_id, customer_id, message_id, occurred_at, account_id, channel, text, actor_id)
     VALUES (p_tenant, change_sequence, clock_timestamp(), p_direction, p_direction, 1, v_conversation.state,
-        coalesce(v_thread.last_sequence, 0), v_conversation.number, p_conversation, v_thread.id, v_conversation.customer_id,
+        coalesce(v_thread.last_sequence, 0), v_conversation.number, p_conversation, v_thread.id, v_customer,
         p_id, v_at, v_thread.account_id, v_thread.channel, p_preview, nullif(p_actor, ''));
 END $$;
 
@@ -79,6 +88,7 @@ CREATE FUNCTION context.open_thread(p_tenant text, p_reopen_window_ms bigint, p_
     OUT thread_id uuid, OUT conversation_id uuid, OUT is_new boolean, OUT change_sequence bigint, OUT is_repeat boolean) LANGUAGE plpgsql AS $$
 DECLARE
     v_identity context.identity;
+    v_roots uuid[];
     v_opened record;
     v_conversation context.conversation;
     v_base record;
@@ -100,9 +110,9 @@ BEGIN
                                                        AND i.value = p_value);
     SELECT * INTO v_identity FROM context.identity i
     WHERE i.tenant = p_tenant AND i.kind = p_kind AND i.scope = p_scope AND i.value = p_value;
-    PERFORM FROM context.customer c WHERE c.tenant = p_tenant AND c.id = v_identity.customer_id FOR NO KEY UPDATE;
+    v_roots := context.lock_persons(p_tenant, ARRAY[v_identity.customer_id]);
     SELECT * INTO v_opened FROM context.open_threads(p_tenant, p_reopen_window_ms, ARRAY[p_account], ARRAY[p_channel],
-        ARRAY[v_identity.id], ARRAY[v_identity.customer_id], ARRAY[''], ARRAY[false], ARRAY[''], ARRAY[''], ARRAY[''], ARRAY[true]);
+        ARRAY[v_identity.id], v_roots, ARRAY[''], ARRAY[false], ARRAY[''], ARRAY[''], ARRAY[''], ARRAY[true]);
     SELECT t.id, t.conversation_id INTO thread_id, conversation_id FROM context.thread t
     WHERE t.tenant = p_tenant AND t.account_id = p_account AND t.identity_id = v_identity.id AND t.thread_key = '' AND t.is_current;
 
@@ -136,6 +146,9 @@ BEGIN
     IF p_if_version <> 0 AND v_conversation.version <> p_if_version THEN
         PERFORM context.fail('conflict', format('conversation %s: has version %s, not %s', p_conversation,
                                                 v_conversation.version, p_if_version));
+    END IF;
+    IF p_state = 1 AND v_conversation.joined_into_id IS NOT NULL THEN
+        PERFORM context.fail('conflict', format('conversation %s: was joined into %s', p_conversation, v_conversation.joined_into_id));
     END IF;
     is_changed := v_conversation.state <> p_state;
     IF NOT is_changed THEN
