@@ -28,7 +28,7 @@ struct announce {
 struct announce_part {
     struct routing_call *call;
     struct str_view *ids, *addresses, *names, *capabilities;
-    int64_t *sends, *resends, *horizons;
+    int64_t *sends, *resends, *horizons, *deliveries, *spools, *spools_oldest;
     size_t count;
 };
 
@@ -134,6 +134,21 @@ static void on_part_stored(void *arg, struct db_work *work, const struct err *er
         answer(part->call);
 }
 
+/* What waits in the connector's spool for this account; nothing when it is not named. */
+static void add_spool(struct announce_part *part, const Guichet__V1__AnnouncedAccount *account, size_t i)
+{
+    const struct announce *announce = part->call->state;
+
+    for (size_t s = 0; s < announce->input->n_spools; s++) {
+        const Guichet__V1__SpoolCount *spool = announce->input->spools[s];
+
+        if (strcmp(spool->account_id, account->id) != 0 || strcmp(spool->tenant, account->tenant) != 0)
+            continue;
+        part->spools[i] = spool->event_count > INT64_MAX ? INT64_MAX : (int64_t)spool->event_count;
+        part->spools_oldest[i] = spool->event_count > 0 ? pbtime_us(spool->oldest_at) : 0;
+    }
+}
+
 static void add_account(struct announce_part *part, const Guichet__V1__AnnouncedAccount *account)
 {
     static const Guichet__V1__Capabilities nothing = GUICHET__V1__CAPABILITIES__INIT;
@@ -148,6 +163,8 @@ static void add_account(struct announce_part *part, const Guichet__V1__Announced
     part->capabilities[i] = (struct str_view){ (const char *)packed, len };
     part->sends[i] = capabilities->sends_per_second > 1000000 ? 1000000 : capabilities->sends_per_second;
     part->resends[i] = capabilities->resend;
+    part->deliveries[i] = capabilities->media_delivery;
+    add_spool(part, account, i);
     part->horizons[i] = capabilities->retry_horizon_s > INT32_MAX ? INT32_MAX : capabilities->retry_horizon_s;
 }
 
@@ -165,6 +182,9 @@ static struct announce_part *make_part(struct routing_call *call, const char *te
     part->sends = arena_alloc(call->arena, count * sizeof(*part->sends));
     part->resends = arena_alloc(call->arena, count * sizeof(*part->resends));
     part->horizons = arena_alloc(call->arena, count * sizeof(*part->horizons));
+    part->deliveries = arena_alloc(call->arena, count * sizeof(*part->deliveries));
+    part->spools = arena_alloc(call->arena, count * sizeof(*part->spools));
+    part->spools_oldest = arena_alloc(call->arena, count * sizeof(*part->spools_oldest));
     for (size_t i = 0; i < count; i++)
         if (strcmp(announce->input->accounts[i]->tenant, tenant) == 0)
             add_account(part, announce->input->accounts[i]);
@@ -195,6 +215,9 @@ static void store_part(struct routing_call *call, const char *tenant)
         ARRAY(DB_I32_ARRAY, part->resends),
         ARRAY(DB_I32_ARRAY, part->horizons),
         DB_PARAM_I64(routing->config->account_ttl_ms),
+        ARRAY(DB_I32_ARRAY, part->deliveries),
+        ARRAY(DB_I64_ARRAY, part->spools),
+        ARRAY(DB_TIME_US_ARRAY, part->spools_oldest),
     };
 
     db_work_add(work, &routing_sql_announce, params, COUNT_OF(params));

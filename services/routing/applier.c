@@ -6,8 +6,8 @@
  * was stopped does not know it. The cursor moves in the transaction that applies, so a crash repeats nothing.
  *
  * A feed is IDLE -> READING -> APPLYING -> READING … -> IDLE; a kick on the way is remembered. A batch that
- * the database refuses is read again, half as long, until the one culprit is left: it is told in the log and
- * passed over, since one bad change must not stop all that follow. */
+ * the database refuses is read again, half as long, until the one culprit is left: it is tried a few times more,
+ * then it becomes a dead letter and is passed over, since one bad change must not stop all that follow. */
 #include "applier.h"
 
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include "ops/log.h"
 #include "statements.h"
 
-enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 2000 };
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 2000, CULPRIT_PAUSE_MS = 40, CHANGE_MAX_BYTES = 16 << 20 };
 
 static void on_changes(const Guichet__V1__ReadChangesReply *reply, void *arg);
 static void feed_apply(struct routing_feed *feed, const Guichet__V1__ReadChangesReply *reply);
@@ -124,9 +124,34 @@ static bool has_work(const Guichet__V1__ReadChangesReply *reply)
 {
     for (size_t i = 0; i < reply->n_changes; i++)
         if (reply->changes[i]->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_OUTBOUND ||
-            reply->changes[i]->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_RECEIPT)
+            reply->changes[i]->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_RECEIPT ||
+            reply->changes[i]->n_media > 0)
             return true;
     return false;
+}
+
+static uint64_t count_refused(const Guichet__V1__ReadChangesReply *reply)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < reply->n_changes; i++)
+        count += reply->changes[i]->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_REFUSED;
+    return count;
+}
+
+/* What its dead letter would hold, should it be the culprit: the reply is gone by then. */
+static void keep_change(struct routing_feed *feed, const Guichet__V1__ReadChangesReply *reply)
+{
+    const Guichet__V1__Change *change = reply->changes[0];
+    char *packed;
+
+    buf_done(&feed->batch.change);
+    buf_init(&feed->batch.change, CHANGE_MAX_BYTES);
+    if (reply->n_changes != 1)
+        return;
+    packed = buf_extend(&feed->batch.change, protobuf_c_message_get_packed_size(&change->base));
+    if (packed != NULL)
+        protobuf_c_message_pack(&change->base, (uint8_t *)packed);
 }
 
 static void feed_apply(struct routing_feed *feed, const Guichet__V1__ReadChangesReply *reply)
@@ -148,9 +173,10 @@ static void feed_apply(struct routing_feed *feed, const Guichet__V1__ReadChanges
     feed->batch.last = last->sequence;
     feed->batch.count = reply->n_changes;
     feed->batch.has_work = has_work(reply);
-    snprintf(feed->batch.conversation, sizeof(feed->batch.conversation), "%s", last->conversation_id);
+    feed->batch.refused = count_refused(reply);
+    keep_change(feed, reply);
     snprintf(feed->batch.epoch, sizeof(feed->batch.epoch), "%s", reply->epoch);
-    routing_apply_add(work, &lease, reply->changes, reply->n_changes);
+    routing_apply_add(work, &lease, NULL, reply->changes, reply->n_changes);
     db_work_run(work, on_applied, feed);
 }
 
@@ -184,6 +210,14 @@ static void feed_moved_on(struct routing_feed *feed, uint64_t event_sequence)
     feed_rest(feed);
 }
 
+static uint32_t count_attempt(struct routing_feed *feed)
+{
+    if (feed->culprit.sequence != feed->batch.last)
+        feed->culprit.attempts = 0;
+    feed->culprit.sequence = feed->batch.last;
+    return ++feed->culprit.attempts;
+}
+
 static void on_applied(void *arg, struct db_work *work, const struct err *err)
 {
     struct routing_feed *feed = arg;
@@ -192,6 +226,8 @@ static void on_applied(void *arg, struct db_work *work, const struct err *err)
     feed_move(feed, FEED_IDLE);
     if (err->kind == ERR_NONE) {
         stats_add(routing->stats, ROUTING_APPLIED, feed->batch.count);
+        if (feed->batch.refused > 0)
+            stats_add_label(routing->stats, ROUTING_DEAD_LETTERS, "event", feed->batch.refused);
         stats_observe_ms(routing->stats, ROUTING_APPLY_TIME,
                          (double)(loop_now_ms(routing->loop) - feed->apply_started_ms));
         feed->limit =
@@ -205,11 +241,13 @@ static void on_applied(void *arg, struct db_work *work, const struct err *err)
         log_event(LOG_ERROR, "apply_refused", LOG_TEXT("tenant", feed->tenant),
                   LOG_NUMBER("after", feed->cursor), LOG_NUMBER("count", feed->batch.count),
                   LOG_TEXT("sqlstate", db_work_sqlstate(work)), LOG_ERR(err));
-        if (feed->batch.count == 1) {
-            feed_skip(feed, err);
-        } else {
+        if (feed->batch.count > 1) {
             feed->limit = (uint32_t)feed->batch.count / 2;
             routing_applier_read(feed);
+        } else if (count_attempt(feed) < routing->config->change_attempts_max) {
+            loop_timer_start(feed->retry_timer, CULPRIT_PAUSE_MS, 0);
+        } else {
+            feed_skip(feed, err);
         }
         return;
     }
@@ -236,14 +274,28 @@ static void on_skipped(void *arg, struct db_work *work, const struct err *err)
         routing_lease_hold_now(feed->applier);
         return;
     }
+    stats_add(feed->applier->routing->stats, ROUTING_SKIPPED, 1);
+    stats_add_label(feed->applier->routing->stats, ROUTING_DEAD_LETTERS, "change", 1);
+    feed->limit = feed->applier->routing->config->apply_limit; /* its neighbours have waited */
     feed_moved_on(feed, (uint64_t)db_i64(db_work_result(work, 0), 0, 0));
+}
+
+/* Of the culprit, what is sure to go into a column. */
+static struct db_param id_or_null(const char *text)
+{
+    struct id id;
+
+    return DB_PARAM_UUID(text != NULL && id_parse(text, &id) ? text : "");
 }
 
 static void feed_skip(struct routing_feed *feed, const struct err *err)
 {
     struct routing *routing = feed->applier->routing;
     struct db_work *work = db_work_new(routing->database.ingest);
-    struct id id;
+    const Guichet__V1__Change *change = guichet__v1__change__unpack(
+        arena_protobuf(db_work_arena(work)), feed->batch.change.len, (uint8_t *)feed->batch.change.data);
+    const char *account = change != NULL ? change->account_id : "";
+    const char *conversation = change != NULL ? change->conversation_id : "";
     const struct db_param params[] = {
         DB_PARAM_TEXT(feed->tenant),
         DB_PARAM_UUID(feed->applier->holder),
@@ -252,13 +304,16 @@ static void feed_skip(struct routing_feed *feed, const struct err *err)
         DB_PARAM_I64(feed->batch.last),
         DB_PARAM_TEXT(feed->batch.epoch),
         DB_PARAM_I64(routing->config->lease_ttl_ms),
-        DB_PARAM_UUID(id_parse(feed->batch.conversation, &id) ? feed->batch.conversation : ""),
+        DB_PARAM_TEXT(utf8_is_valid(str_view_of(account)) ? account : ""),
+        id_or_null(conversation),
+        id_or_null(change != NULL ? change->message_id : ""),
         DB_PARAM_TEXT(err->text),
+        DB_PARAM_I32(feed->culprit.attempts),
+        DB_PARAM_BYTES(buf_view(&feed->batch.change)),
     };
 
-    stats_add(routing->stats, ROUTING_SKIPPED, 1);
     log_event(LOG_ERROR, "change_skipped", LOG_TEXT("tenant", feed->tenant),
-              LOG_NUMBER("sequence", feed->batch.last), LOG_TEXT("conversation", feed->batch.conversation),
+              LOG_NUMBER("sequence", feed->batch.last), LOG_TEXT("conversation", conversation),
               LOG_ERR(err));
     feed_move(feed, FEED_APPLYING);
     db_work_add(work, &routing_sql_skip_change, params, COUNT_OF(params));
@@ -368,6 +423,7 @@ void routing_applier_free(struct routing_applier **applier_ptr)
         return;
     for (size_t i = 0; i < applier->count; i++) {
         routing_lease_end_waiters(&applier->feeds[i]);
+        buf_done(&applier->feeds[i].batch.change);
         loop_timer_free(&applier->feeds[i].retry_timer);
     }
     loop_timer_free(&applier->hold_timer);

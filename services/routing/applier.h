@@ -34,10 +34,16 @@ struct routing_feed {
     struct loop_timer *retry_timer;
     uint32_t retry_ms;
     uint64_t apply_started_ms;
+    struct { /* the one change that cannot be applied */
+        uint64_t sequence;
+        uint32_t attempts;
+    } culprit;
     struct { /* of the batch being applied */
         uint64_t last, count;
+        uint64_t refused;
         bool has_work;
-        char conversation[ID_TEXT_BYTES], epoch[EPOCH_BYTES];
+        char epoch[EPOCH_BYTES];
+        struct buf change; /* packed, when it is the only one */
     } batch;
     TAILQ_HEAD(, routing_waiter) waiters;
 };

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "jobs.h"
 #include "ops/log.h"
 #include "statements.h"
 
@@ -95,7 +96,9 @@ static void on_expired(void *arg, struct db_work *work, const struct err *err)
     struct routing *routing = clock->routing;
     const struct db_result *row = db_work_result(work, 0);
     static const char *const states[] = { "leased", "sending", "unknown" };
+    enum { DEAD = 4 };
     int64_t count = 0;
+    uint64_t sequence;
 
     clock->is_expiring = false;
     if (err->kind == ERR_CANCELED)
@@ -115,8 +118,11 @@ static void on_expired(void *arg, struct db_work *work, const struct err *err)
                       LOG_TEXT("state", states[i]), LOG_NUMBER("count", n));
         }
     }
-    if (count > 0) {
-        routing_committed(routing, clock->tenant, (uint64_t)db_i64(row, 0, 0));
+    if (db_i64(row, 0, DEAD) > 0)
+        stats_add_label(routing->stats, ROUTING_DEAD_LETTERS, "delivery", (uint64_t)db_i64(row, 0, DEAD));
+    sequence = routing_jobs_expired(routing, clock->tenant, work, db_work_result(work, 1));
+    if (count > 0 || sequence > 0) {
+        routing_committed(routing, clock->tenant, sequence > 0 ? sequence : (uint64_t)db_i64(row, 0, 0));
         routing_pulls_wake(routing->pulls, clock->tenant);
     }
     ask_due(clock);
@@ -138,8 +144,15 @@ static void on_lease_timer(void *arg)
         { .type = DB_I64_ARRAY, .items = delays_ms, .count = ROUTING_DELAYS },
         DB_PARAM_I64(config->unknown_hold_ms),
     };
+    const struct db_param of_jobs[] = {
+        params[0],
+        params[1],
+        DB_PARAM_I32(config->job_attempts_max),
+        DB_PARAM_I64(config->job_tell_ms),
+    };
     work = db_work_new(clock->routing->database.short_);
     db_work_add(work, &routing_sql_expire_leases, params, COUNT_OF(params));
+    db_work_add(work, &routing_sql_expire_jobs, of_jobs, COUNT_OF(of_jobs));
     db_work_run(work, on_expired, clock);
 }
 
@@ -258,6 +271,8 @@ static void prune_next(struct routing_clocks *clocks)
         DB_PARAM_I64(config->event_retention_ms),
         DB_PARAM_I64(config->parked_retention_ms),
         DB_PARAM_I32(PRUNE_ROWS),
+        DB_PARAM_I64(config->job_retention_ms),
+        DB_PARAM_I64(config->dead_letter_retention_ms),
     };
     work = db_work_new(clocks->routing->database.long_);
     db_work_add(work, &routing_sql_prune, params, COUNT_OF(params));

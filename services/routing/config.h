@@ -33,11 +33,14 @@ struct routing_config {
     uint32_t token_ttl_ms, clock_skew_ms, account_ttl_ms;
     struct config_list tenants, connectors;
     uint32_t lease_ttl_ms, poll_ms, apply_limit, apply_wait_ms;
+    uint32_t job_attempts_max, job_tell_ms, media_jobs_max, change_attempts_max;
+    uint32_t typing_interval_ms, typing_ttl_ms;
     uint32_t delivery_lease_ms, unknown_hold_ms, retry_base_ms, retry_cap_ms, pull_wait_max_ms, pull_jobs_max;
     uint32_t pulls_max, requests_max;
     uint32_t presence_ttl_ms, seen_interval_ms, agent_capacity;
     uint32_t session_ttl_ms, login_failures_max, login_window_ms, password_threads, password_queue_max;
     uint32_t event_retention_ms, parked_retention_ms, prune_interval_ms;
+    uint32_t job_retention_ms, dead_letter_retention_ms;
 };
 
 enum routing_stat {
@@ -59,6 +62,8 @@ enum routing_stat {
     ROUTING_REPLIES,
     ROUTING_PRESENCE_EXPIRED,
     ROUTING_PRUNED,
+    ROUTING_DEAD_LETTERS,
+    ROUTING_DEAD_LETTERS_OPEN,
     ROUTING_STAT_COUNT
 };
 

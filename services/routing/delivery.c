@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* delivery.c - Start and Report: the two ends of a provider call, each one transaction; and what became of it.
+/* delivery.c - Start and Report: the two ends of a provider call, each one transaction; and what became of it. Jobs
+ * other than deliveries are reported here as well, and end in jobs.c.
  *
  * Both may be repeated: the mesh calls again when an answer is lost, and the same lease gets the same answer. */
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 #include "call.h"
 #include "connector.h"
 #include "core/id.h"
+#include "jobs.h"
 #include "ops/failpoint.h"
 #include "ops/log.h"
 #include "rows.h"
@@ -114,6 +116,14 @@ static const char *outcome_name(Guichet__V1__OutcomeKind kind)
     return (size_t)kind < COUNT_OF(names) ? names[kind] : "none";
 }
 
+static void run_report(struct routing_call *call, Guichet__V1__OutcomeKind kind, const char *text);
+
+/* Context has not got what was reported as stored: it is fetched again. */
+static void report_again(struct routing_call *call, const char *text)
+{
+    run_report(call, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_RETRY, text);
+}
+
 static void on_reported(struct routing_call *call, struct db_work *work)
 {
     struct routing *routing = call->routing;
@@ -124,6 +134,12 @@ static void on_reported(struct routing_call *call, struct db_work *work)
     reply.state = (Guichet__V1__DeliveryState)db_i64(rows, 0, 0);
     stats_add_label(routing->stats, ROUTING_REPORTS, outcome_name(input->outcome->kind), 1);
     routing_committed(routing, input->tenant, (uint64_t)db_i64(rows, 0, 1));
+    if (db_i64(rows, 0, 2) != 0)
+        stats_add_label(routing->stats, ROUTING_DEAD_LETTERS, "delivery", 1);
+    if (db_i64(rows, 0, 3) != ROUTING_ASK_NOTHING) {
+        routing_job_report(call, work, report_again);
+        return;
+    }
     routing_wake(routing, input->tenant);
     if (FAILPOINT("routing_after_report_before_reply"))
         routing_call_refuse(call, ERR_UNAVAILABLE, "failpoint");
@@ -151,34 +167,42 @@ static struct db_param cut_text(const char *text)
     return (struct db_param){ .type = DB_TEXT, .text = view };
 }
 
-void routing_connector_report(Guichet__V1__Connector_Service *service,
-                              const Guichet__V1__ReportRequest *input,
-                              Guichet__V1__ReportReply_Closure closure, void *closure_data)
+static void run_report(struct routing_call *call, Guichet__V1__OutcomeKind kind, const char *text)
 {
-    struct routing *routing = ((struct routing_connector_rpc *)service)->routing;
-    struct routing_call *call =
-        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+    struct routing *routing = call->routing;
+    const Guichet__V1__ReportRequest *input = call->input;
     const Guichet__V1__Outcome *outcome = input->outcome;
     int64_t delays_ms[ROUTING_DELAYS];
 
-    if (!check_job(call, input->tenant, input->job_id, input->lease) || !check_outcome(call, outcome))
-        return;
     routing_retry_delays(routing->config, delays_ms);
     const struct db_param params[] = {
         DB_PARAM_TEXT(input->tenant),
         DB_PARAM_UUID(input->job_id),
         DB_PARAM_UUID(input->lease),
-        DB_PARAM_I32(outcome->kind),
+        DB_PARAM_I32(kind),
         DB_PARAM_TEXT(outcome->provider_id),
         DB_PARAM_I64(outcome->retry_after_ms),
         DB_PARAM_BOOL(outcome->is_account_wide),
         DB_PARAM_I32(outcome->reason),
         cut_text(outcome->provider_code),
-        cut_text(outcome->provider_text),
+        cut_text(text),
         { .type = DB_I64_ARRAY, .items = delays_ms, .count = ROUTING_DELAYS },
         DB_PARAM_I64(routing->config->unknown_hold_ms),
         own_accounts(call, input->tenant),
+        DB_PARAM_I32(routing->config->job_attempts_max),
+        DB_PARAM_I64(routing->config->job_tell_ms),
     };
     routing_call_query(call, routing->database.short_, &routing_sql_report, params, COUNT_OF(params),
                        on_reported);
+}
+
+void routing_connector_report(Guichet__V1__Connector_Service *service,
+                              const Guichet__V1__ReportRequest *input,
+                              Guichet__V1__ReportReply_Closure closure, void *closure_data)
+{
+    struct routing_call *call =
+        ROUTING_CALL((struct routing_connector_rpc *)service, input, closure, closure_data);
+
+    if (check_job(call, input->tenant, input->job_id, input->lease) && check_outcome(call, input->outcome))
+        run_report(call, input->outcome->kind, input->outcome->provider_text);
 }

@@ -55,7 +55,7 @@ static void test_flow_bad_change(void **state)
     fake_ring(&house.fake);
     UNTIL(&house, count_value(&house, "SELECT count(*) FROM routing.work_item WHERE tenant = 'bad'") == 20);
     assert_int_equal(
-        count_value(&house, "SELECT count(*) FROM routing.event WHERE tenant = 'bad' AND type = 14"), 1);
+        count_value(&house, "SELECT count(*) FROM routing.event WHERE tenant = 'bad' AND type = 16"), 1);
     assert_int_equal(
         count_value(&house, "SELECT count(*) - max(sequence) FROM routing.event WHERE tenant = 'bad'"), 0);
     house.fake.is_resync_required = true;

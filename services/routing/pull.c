@@ -127,22 +127,56 @@ static void pull_ask(struct pull *pull)
             { .type = DB_TEXT_ARRAY, .items = tenant->accounts, .count = tenant->count },
             { .type = DB_UUID_ARRAY, .items = leases, .count = room },
             DB_PARAM_I64(routing->config->delivery_lease_ms),
+            DB_PARAM_I32(routing->config->media_jobs_max),
         };
-        db_work_add(work, &routing_sql_lease, params, COUNT_OF(params));
+        db_work_add(work, &routing_sql_pull, params, COUNT_OF(params));
         db_work_run(work, on_leased, pull);
         return;
     }
     pull_settle(pull);
 }
 
-static Guichet__V1__Outbound *read_payload(struct pull *pull, struct str_view packed, struct err *err)
-{
-    ProtobufCMessage *message = NULL;
+enum column { ID, ACCOUNT, LEASE, LEASE_UNTIL, ATTEMPT, PAYLOAD, KIND, MEDIA_DELIVERY };
+enum { KIND_SEND, KIND_FETCH_MEDIA, KIND_TYPING, KIND_SYNC_TEMPLATES }; /* as in the schema */
 
-    if (!pb_unpack(packed, &guichet__v1__outbound__descriptor, &pb_limits_default, pull->call->arena,
-                   &message, err))
-        return NULL;
-    return (Guichet__V1__Outbound *)message;
+static const struct {
+    Guichet__V1__Job__KindCase kind_case;
+    const ProtobufCMessageDescriptor *descriptor;
+} kinds[] = {
+    [KIND_SEND] = { GUICHET__V1__JOB__KIND_SEND, &guichet__v1__outbound__descriptor },
+    [KIND_FETCH_MEDIA] = { GUICHET__V1__JOB__KIND_FETCH_MEDIA, &guichet__v1__fetch_media__descriptor },
+    [KIND_TYPING] = { GUICHET__V1__JOB__KIND_TYPING, &guichet__v1__typing_mark__descriptor },
+    [KIND_SYNC_TEMPLATES] = { GUICHET__V1__JOB__KIND_SYNC_TEMPLATES,
+                              &guichet__v1__sync_templates__descriptor },
+};
+
+static void fill_send(Guichet__V1__Job *job, const struct db_result *rows, size_t row)
+{
+    job->send->tenant = job->tenant;
+    job->send->delivery_id = job->id;
+    job->send->attempt = (uint32_t)db_i64(rows, row, ATTEMPT);
+}
+
+/* false: nobody can do it. The lease runs out, again and again, until it has failed. */
+static bool read_payload(struct pull *pull, Guichet__V1__Job *job, const struct db_result *rows, size_t row)
+{
+    size_t kind = (size_t)db_i64(rows, row, KIND);
+    ProtobufCMessage *message = NULL;
+    struct err err = { 0 };
+
+    if (kind >= COUNT_OF(kinds))
+        err_set(&err, ERR_INTERNAL, "kind %zu of job is unknown", kind);
+    if (kind >= COUNT_OF(kinds) || !pb_unpack(db_bytes(rows, row, PAYLOAD), kinds[kind].descriptor,
+                                              &pb_limits_default, pull->call->arena, &message, &err)) {
+        log_event(LOG_ERROR, "job_unreadable", LOG_TEXT("tenant", job->tenant), LOG_TEXT("job", job->id),
+                  LOG_ERR(&err));
+        return false;
+    }
+    job->kind_case = kinds[kind].kind_case;
+    job->send = (Guichet__V1__Outbound *)message; /* one member of the union is as good as another */
+    if (kind == KIND_SEND)
+        fill_send(job, rows, row);
+    return true;
 }
 
 static void add_job(struct pull *pull, const char *tenant, const struct db_work *work, size_t row)
@@ -150,28 +184,18 @@ static void add_job(struct pull *pull, const char *tenant, const struct db_work 
     struct arena *arena = pull->call->arena;
     const struct db_result *rows = db_work_result(work, 0);
     Guichet__V1__Job *job = arena_alloc(arena, sizeof(*job));
-    struct err err = { 0 };
 
     if (job == NULL) /* the lease is bounded in bytes, so this is our own bug */
         abort();
     guichet__v1__job__init(job);
     job->tenant = (char *)tenant;
-    job->id = arena_strdup(arena, db_text(work, rows, row, 0));
-    job->account_id = arena_strdup(arena, db_text(work, rows, row, 1));
-    job->lease = arena_strdup(arena, db_text(work, rows, row, 2));
-    job->lease_until = pbtime_new(arena, db_time_us(rows, row, 3));
+    job->id = arena_strdup(arena, db_text(work, rows, row, ID));
+    job->account_id = arena_strdup(arena, db_text(work, rows, row, ACCOUNT));
+    job->lease = arena_strdup(arena, db_text(work, rows, row, LEASE));
+    job->lease_until = pbtime_new(arena, db_time_us(rows, row, LEASE_UNTIL));
     job->lease_ms = pull->call->routing->config->delivery_lease_ms;
-    job->kind_case = GUICHET__V1__JOB__KIND_SEND;
-    job->send = read_payload(pull, db_bytes(rows, row, 5), &err);
-    if (job->send == NULL) { /* the lease runs out; nothing was sent */
-        log_event(LOG_ERROR, "job_unreadable", LOG_TEXT("tenant", tenant), LOG_TEXT("delivery", job->id),
-                  LOG_ERR(&err));
-        return;
-    }
-    job->send->tenant = job->tenant;
-    job->send->delivery_id = job->id;
-    job->send->attempt = (uint32_t)db_i64(rows, row, 4);
-    pull->jobs[pull->job_count++] = job;
+    if (read_payload(pull, job, rows, row))
+        pull->jobs[pull->job_count++] = job;
 }
 
 static void on_leased(void *arg, struct db_work *work, const struct err *err)

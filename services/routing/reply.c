@@ -108,17 +108,12 @@ ROUTING_RPC(reply, Reply, ReplyReply)
 /* false: answered. */
 static bool may_write(struct routing_call *call, const struct routing_actor *actor)
 {
-    const Guichet__V1__WorkItem *item = actor->item;
+    enum err_kind kind;
+    const char *obstacle = routing_actor_cannot_write(actor, &kind);
 
-    if (item == NULL)
-        refuse(call, ERR_NOT_FOUND, "there is no such conversation");
-    else if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && !actor->is_assigned &&
-             item->state != GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED)
-        refuse(call, ERR_FORBIDDEN,
-               "only its agent or a supervisor writes in a conversation: claim it first");
-    else
-        return true;
-    return false;
+    if (obstacle != NULL)
+        refuse(call, kind, obstacle);
+    return obstacle == NULL;
 }
 
 static void on_actor(struct routing_call *call, struct db_work *work)
@@ -139,8 +134,8 @@ static void on_actor(struct routing_call *call, struct db_work *work)
                                             on_conversation, call);
 }
 
-/* The one named, else the one the customer last wrote on. */
-static const Guichet__V1__Thread *choose_thread(const Guichet__V1__Conversation *conversation, const char *id)
+const Guichet__V1__Thread *routing_choose_thread(const Guichet__V1__Conversation *conversation,
+                                                 const char *id)
 {
     const Guichet__V1__Thread *chosen = NULL;
 
@@ -170,7 +165,7 @@ static void on_conversation(const Guichet__V1__GetConversationsReply *found, voi
         return;
     }
     reply->view.conversation = copy(call, found->conversations[0]);
-    thread = choose_thread(reply->view.conversation, reply->thread_id);
+    thread = routing_choose_thread(reply->view.conversation, reply->thread_id);
     if (thread == NULL) {
         refuse(call, ERR_NOT_FOUND, "the conversation has no such thread");
         return;

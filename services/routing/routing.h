@@ -83,11 +83,17 @@ struct routing_feed_lease {
     uint64_t fencing, cursor;
     uint32_t ttl_ms;
 };
-/* Adds the call of routing.apply() for these changes, which are borrowed until it returns. */
+/* A change applied anew: its dead letter, and who asks (an agent's id or "", and their name). */
+struct routing_replay {
+    const char *letter, *actor, *by;
+};
+/* Adds the call of routing.apply() for these changes, which are borrowed until it returns. With `replay` (else
+ * NULL) it is one change, and of the lease only the tenant counts. */
 void routing_apply_add(struct db_work *work, const struct routing_feed_lease *lease,
-                       Guichet__V1__Change *const *changes, size_t count);
+                       const struct routing_replay *replay, Guichet__V1__Change *const *changes,
+                       size_t count);
 
-/* ---- jobs for connectors (pull.c, delivery.c, clocks.c) ---- */
+/* ---- jobs for connectors (pull.c, delivery.c, jobs.c, clocks.c) ---- */
 struct routing_pulls *routing_pulls_new(struct routing *routing);
 void routing_pulls_drain(struct routing_pulls *pulls);
 void routing_pulls_free(struct routing_pulls **pulls);

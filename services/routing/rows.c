@@ -166,7 +166,8 @@ static bool has_message(Guichet__V1__EventType type)
 {
     return type == GUICHET__V1__EVENT_TYPE__EVENT_TYPE_MESSAGE_RECEIVED ||
            type == GUICHET__V1__EVENT_TYPE__EVENT_TYPE_MESSAGE_QUEUED ||
-           type == GUICHET__V1__EVENT_TYPE__EVENT_TYPE_NOTE_ADDED;
+           type == GUICHET__V1__EVENT_TYPE__EVENT_TYPE_NOTE_ADDED ||
+           type == GUICHET__V1__EVENT_TYPE__EVENT_TYPE_MESSAGE_UPDATED;
 }
 
 Guichet__V1__Event *routing_row_event(const struct db_work *work, const struct db_result *result, size_t row,
@@ -193,5 +194,31 @@ Guichet__V1__Event *routing_row_event(const struct db_work *work, const struct d
         event->delivery->tenant = event->tenant;
     }
     event->presence = (Guichet__V1__Presence)NUMBER(29);
+    event->dead_letter_id = TEXT(30);
+    event->other_customer_id = TEXT(31);
+    event->other_conversation_id = TEXT(32);
     return event;
+}
+
+Guichet__V1__DeadLetter *routing_row_dead_letter(const struct db_work *work, const struct db_result *result,
+                                                 size_t row, struct arena *arena)
+{
+    Guichet__V1__DeadLetter *letter = NEW(arena, Guichet__V1__DeadLetter, guichet__v1__dead_letter__init);
+
+    letter->tenant = TEXT(0);
+    letter->id = TEXT(1);
+    letter->kind = (Guichet__V1__DeadLetterKind)NUMBER(2);
+    letter->state = (Guichet__V1__DeadLetterState)NUMBER(3);
+    letter->account_id = TEXT(4);
+    letter->conversation_id = TEXT(5);
+    letter->message_id = TEXT(6);
+    letter->subject = TEXT(7);
+    letter->reason = TEXT(8);
+    letter->attempt_count = (uint32_t)NUMBER(9);
+    letter->at = TIME(10);
+    letter->resolved_at = TIME(11);
+    letter->resolved_by = TEXT(12);
+    letter->replay_count = (uint32_t)NUMBER(13);
+    letter->replay_error = TEXT(14);
+    return letter;
 }

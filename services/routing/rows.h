@@ -20,5 +20,8 @@ Guichet__V1__Delivery *routing_row_delivery(const struct db_work *work, const st
                                             size_t row, struct arena *arena);
 Guichet__V1__Event *routing_row_event(const struct db_work *work, const struct db_result *result, size_t row,
                                       const char *tenant, struct arena *arena);
+Guichet__V1__DeadLetter *routing_row_dead_letter(const struct db_work *work, const struct db_result *result,
+                                                 size_t row, struct arena *arena);
+enum { ROUTING_DEAD_LETTER_COLUMNS = 15 }; /* then payload and payload_type, where they are asked for */
 
 #endif

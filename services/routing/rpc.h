@@ -52,5 +52,10 @@ void routing_actor_query(struct routing_call *call, const char *tenant, const ch
 /* false: answered. An empty actor is the system and may do anything. */
 bool routing_actor_read(struct routing_call *call, struct db_work *work, const char *actor_id,
                         struct routing_actor *ret_actor);
+/* Why they may not write in it, and the kind of error; NULL: they may. */
+const char *routing_actor_cannot_write(const struct routing_actor *actor, enum err_kind *ret_kind);
+/* The one named, else the one the customer last wrote on; NULL: there is none. (reply.c) */
+const Guichet__V1__Thread *routing_choose_thread(const Guichet__V1__Conversation *conversation,
+                                                 const char *id);
 
 #endif

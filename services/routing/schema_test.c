@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* schema_test.c - runs the cases of schema_test.sql against a real PostgreSQL.
+/* schema_test.c - runs the cases of schema_test.sql and schema_jobs_test.sql against a real PostgreSQL.
  *
  * The rules live in SQL, so their cases do as well: whoever changes a function can run one with psql.
  * The schema is made anew, in a database of its own; every case is rolled back. */
@@ -12,11 +12,14 @@
 #define CASE_MARK "\n-- case: "
 #define CASES_MAX 64
 
+/* What stands before the first case of a file runs before each of its cases; the first file's before all. */
+static const char *const files[] = { "schema_test.sql", "schema_jobs_test.sql" };
+
 static struct {
-    char *text;
-    char *preamble;
+    char *texts[COUNT_OF(files)];
     char labels[CASES_MAX][120];
     char *bodies[CASES_MAX];
+    size_t files[CASES_MAX];
     size_t count;
     struct testkit_database database;
 } suite;
@@ -36,11 +39,13 @@ static char *read_file(const char *path)
     return str_dup(buf_view(&text));
 }
 
-static void split_cases(void)
+static void split_cases(size_t file)
 {
-    suite.text = read_file(TEST_FOLDER "/schema_test.sql");
-    suite.preamble = suite.text;
-    for (char *mark = strstr(suite.text, CASE_MARK); mark != NULL;) {
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", TEST_FOLDER, files[file]);
+    suite.texts[file] = read_file(path);
+    for (char *mark = strstr(suite.texts[file], CASE_MARK); mark != NULL;) {
         char *label = mark + strlen(CASE_MARK);
         char *end = strchr(label, '\n');
 
@@ -48,6 +53,7 @@ static void split_cases(void)
         assert_true(suite.count < CASES_MAX);
         *mark = '\0';
         snprintf(suite.labels[suite.count], sizeof(suite.labels[0]), "%.*s", (int)(end - label), label);
+        suite.files[suite.count] = file;
         suite.bodies[suite.count++] = end + 1;
         mark = strstr(end, CASE_MARK);
     }
@@ -74,7 +80,9 @@ static void test_schema_cases(void **state)
     assert_true(run_sql(conn, "setting", "SET client_min_messages = error"));
     for (size_t i = 0; i < suite.count; i++) {
         assert_true(run_sql(conn, "begin", "BEGIN"));
-        if (!run_sql(conn, "preamble", suite.preamble) || !run_sql(conn, suite.labels[i], suite.bodies[i]))
+        if (!run_sql(conn, "preamble", suite.texts[0]) ||
+            (suite.files[i] > 0 && !run_sql(conn, "preamble", suite.texts[suite.files[i]])) ||
+            !run_sql(conn, suite.labels[i], suite.bodies[i]))
             failed++;
         assert_true(run_sql(conn, "rollback", "ROLLBACK"));
     }
@@ -87,7 +95,8 @@ static int set_up(void **state)
 {
     (void)state;
     testkit_open(&suite.database, "schema");
-    split_cases();
+    for (size_t i = 0; i < COUNT_OF(files); i++)
+        split_cases(i);
     return 0;
 }
 
@@ -95,7 +104,8 @@ static int tear_down(void **state)
 {
     (void)state;
     testkit_close(&suite.database);
-    free(suite.text);
+    for (size_t i = 0; i < COUNT_OF(files); i++)
+        free(suite.texts[i]);
     return 0;
 }
 

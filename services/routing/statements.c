@@ -26,13 +26,19 @@
     " e.queue_id, e.actor_id, e.customer_id, e.reason, e.message_id, e.thread_id, e.message_sequence,"       \
     " e.direction, e.message_kind, e.channel, e.account_id, e.text, e.occurred_at, e.delivery_id,"           \
     " e.delivery_state, e.attempt_count, e.provider_id, e.failure_reason, e.provider_code, e.provider_text," \
-    " e.queued_at, e.next_attempt_at, e.presence"
+    " e.queued_at, e.next_attempt_at, e.presence, e.dead_letter_id, e.other_customer_id,"                   \
+    " e.other_conversation_id"
+#define DEAD_LETTER_COLUMNS                                                                                  \
+    "l.tenant, l.id, l.kind, l.state, l.account_id, l.conversation_id, l.message_id, l.subject, l.reason,"   \
+    " l.attempt_count, l.at, l.resolved_at, l.resolved_by, l.replay_count, l.replay_error"
 
 /* ---- set-up ---- */
 SQL(put_tenant, "SELECT routing.put_tenant($1::text, $2::uuid[], $3::text[], $4::text[])");
 SQL(announce, "SELECT id, reason FROM routing.announce($1::text, $2::text, $3::text, $4::text[], $5::text[],"
-              " $6::text[], $7::bytea[], $8::integer[], $9::integer[], $10::integer[], $11::bigint)");
-SQL(prune, "SELECT routing.prune($1::text, $2::bigint, $3::bigint, $4::integer)");
+              " $6::text[], $7::bytea[], $8::integer[], $9::integer[], $10::integer[], $11::bigint,"
+              " $12::integer[], $13::bigint[], $14::timestamptz[])");
+SQL(prune, "SELECT routing.prune($1::text, $2::bigint, $3::bigint, $4::integer)"
+           " + routing.prune_ended($1::text, $5::bigint, $6::bigint, $4::integer)");
 SQL(status,
     "SELECT c.tenant, c.event_sequence, f.cursor,"
     " (SELECT count(*) FROM routing.work_item w WHERE w.tenant = c.tenant AND w.state = 1),"
@@ -40,7 +46,9 @@ SQL(status,
     " (SELECT count(*) FROM routing.delivery d WHERE d.tenant = c.tenant AND (d.state = 1 OR d.is_holding)"
     "  AND d.state < 4),"
     " (SELECT count(*) FROM routing.delivery d WHERE d.tenant = c.tenant AND d.state = 8),"
-    " (SELECT count(*) FROM routing.agent a WHERE a.tenant = c.tenant AND a.presence = 1)"
+    " (SELECT count(*) FROM routing.agent a WHERE a.tenant = c.tenant AND a.presence = 1),"
+    " (SELECT count(*) FROM routing.job j WHERE j.tenant = c.tenant AND j.state IN (1, 2, 5)),"
+    " (SELECT count(*) FROM routing.dead_letter l WHERE l.tenant = c.tenant AND l.state = 1)"
     " FROM routing.counter c JOIN routing.feed f USING (tenant) WHERE c.tenant = ANY ($1::text[])"
     " ORDER BY c.tenant");
 
@@ -54,10 +62,12 @@ SQL(apply, "SELECT routing.apply($1::text, $2::uuid, $3::bigint, $4::bigint, $5:
            " $13::uuid[], $14::text[], $15::text[], $16::uuid[], $17::integer[], $18::integer[],"
            " $19::integer[], $20::text[], $21::timestamptz[], $22::boolean[], $23::boolean[],"
            " $24::integer[], $25::uuid[], $26::text[], $27::text[], $28::integer[], $29::uuid[],"
-           " $30::timestamptz[], $31::integer[], $32::text[], $33::text[], $34::bytea[])");
+           " $30::timestamptz[], $31::integer[], $32::text[], $33::text[], $34::bytea[], $35::uuid[],"
+           " $36::uuid[], $37::uuid[], $38::integer[], $39::integer[], $40::integer[], $41::integer[],"
+           " $42::uuid[], $43::bytea[], $44::integer[], $45::uuid[], $46::uuid, $47::uuid, $48::text)");
 SQL(skip_change,
     "SELECT routing.skip_change($1::text, $2::uuid, $3::bigint, $4::bigint, $5::bigint, $6::text,"
-    " $7::bigint, $8::uuid, $9::text)");
+    " $7::bigint, $8::text, $9::uuid, $10::uuid, $11::text, $12::integer, $13::bytea)");
 SQL(kick, "SELECT pg_notify('guichet_routing', 'kick ' || $1::text)");
 
 /* ---- agents ---- */
@@ -79,6 +89,8 @@ SQL(list_queues, "SELECT q.tenant, q.id, q.name, w.n, w.since FROM routing.queue
                  "SELECT count(*) AS n, min(i.waiting_since) AS since FROM routing.work_item i"
                  " WHERE i.tenant = q.tenant AND i.queue_id = q.id AND i.state = 1) w"
                  " WHERE q.tenant = $1::text ORDER BY q.position, q.name");
+SQL(list_spools, "SELECT c.id, c.spool_count, c.spool_oldest_at FROM routing.channel_account c"
+                 " WHERE c.tenant = $1::text AND c.spool_count > 0 ORDER BY c.id");
 SQL(list_accounts, "SELECT " ACCOUNT_COLUMNS " FROM routing.channel_account c WHERE c.tenant = $1::text"
                    " ORDER BY c.id");
 SQL(begin_login, "SELECT agent_id, password_hash, retry_ms"
@@ -141,17 +153,23 @@ SQL(get_account, "SELECT " ACCOUNT_COLUMNS " FROM routing.channel_account c WHER
                  " AND c.id = $3::text");
 
 /* ---- deliveries ---- */
-SQL(lease, "SELECT id, account_id, lease, lease_until, attempt, payload"
-           " FROM routing.lease($1::text, $2::text[], $3::uuid[], $4::bigint)");
+SQL(pull, "SELECT id, account_id, lease, lease_until, attempt, payload, kind, media_delivery"
+          " FROM routing.pull($1::text, $2::text[], $3::uuid[], $4::bigint, $5::integer)");
 SQL(start,
     "SELECT is_granted, reason, lease_ms FROM routing.start($1::text, $2::uuid, $3::uuid, $4::bigint,"
     " $5::text[])");
 SQL(report,
-    "SELECT state, event_sequence FROM routing.report($1::text, $2::uuid, $3::uuid, $4::integer,"
+    "SELECT state, event_sequence, is_dead, ask, message_id, part_index, payload, provider_text"
+    " FROM routing.report($1::text, $2::uuid, $3::uuid, $4::integer,"
     " $5::text, $6::bigint, $7::boolean, $8::integer, $9::text, $10::text, $11::bigint[], $12::bigint,"
-    " $13::text[])");
-SQL(expire_leases, "SELECT event_sequence, leased_count, sending_count, unknown_count"
+    " $13::text[], $14::integer, $15::bigint)");
+SQL(end_job, "SELECT state, event_sequence, is_dead FROM routing.end_job($1::text, $2::uuid, $3::integer)");
+SQL(expire_leases, "SELECT event_sequence, leased_count, sending_count, unknown_count, dead_count"
                    " FROM routing.expire_leases($1::text, $2::bigint[], $3::bigint)");
+SQL(expire_jobs, "SELECT what, event_sequence, is_dead, id, message_id, part_index, payload, provider_text"
+                 " FROM routing.expire_jobs($1::text, $2::bigint[], $3::integer, $4::bigint)");
+SQL(set_typing, "SELECT routing.set_typing($1::text, $2::uuid, $3::text, $4::uuid, $5::uuid, $6::bytea,"
+                " $7::bigint, $8::bigint)");
 SQL(next_due, "SELECT lease_ms, ready_ms FROM routing.next_due($1::text)");
 SQL(get_deliveries, "SELECT " DELIVERY_COLUMNS " FROM routing.delivery d WHERE d.tenant = $1::text"
                     " AND d.message_id = ANY ($2::uuid[])");
@@ -161,3 +179,23 @@ SQL(event_head, "SELECT epoch::text, event_sequence FROM routing.counter"
                 " WHERE tenant = $1::text");
 SQL(read_events, "SELECT " EVENT_COLUMNS " FROM routing.event e WHERE e.tenant = $1::text"
                  " AND e.sequence > $2::bigint ORDER BY e.sequence LIMIT $3::integer");
+
+/* ---- dead letters ---- */
+SQL(list_dead_letters, "SELECT " DEAD_LETTER_COLUMNS " FROM routing.dead_letter l WHERE l.tenant = $1::text"
+                       " AND l.state = $2::integer AND ($3::integer = 0 OR l.kind = $3::integer)"
+                       " AND ($4::text = '' OR l.account_id = $4::text)"
+                       " AND ($5::uuid IS NULL OR l.id < $5::uuid) ORDER BY l.id DESC LIMIT $6::integer");
+SQL(count_dead_letters, "SELECT t.tenant, (SELECT count(*) FROM routing.dead_letter l WHERE l.tenant = t.tenant"
+                        " AND l.state = 1) FROM unnest($1::text[]) t (tenant)");
+SQL(get_dead_letter, "SELECT " DEAD_LETTER_COLUMNS ", l.payload, l.payload_type FROM routing.dead_letter l"
+                     " WHERE l.tenant = $1::text AND l.id = $2::uuid");
+/* The same for who may replay it; raises when they may not, or when there is none. */
+SQL(take_dead_letter,
+    "SELECT " DEAD_LETTER_COLUMNS ", l.payload, l.payload_type"
+    " FROM routing.take_dead_letter($1::text, $2::uuid, $3::uuid) l");
+SQL(replay_dead_letter, "SELECT event_sequence, is_changed"
+                        " FROM routing.replay_dead_letter($1::text, $2::uuid, $3::uuid, $4::text, $5::boolean)");
+SQL(fail_replay,
+    "SELECT event_sequence, is_changed FROM routing.fail_replay($1::text, $2::uuid, $3::uuid, $4::text)");
+SQL(drop_dead_letter,
+    "SELECT event_sequence, is_changed FROM routing.drop_dead_letter($1::text, $2::uuid, $3::uuid, $4::text)");

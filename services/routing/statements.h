@@ -8,7 +8,7 @@
 /* ---- set-up ---- */
 extern const struct db_statement routing_sql_put_tenant; /* tenant, ids[], names[], accounts[] */
 extern const struct db_statement routing_sql_announce;
-extern const struct db_statement routing_sql_prune;  /* tenant, event ms, parked ms, limit */
+extern const struct db_statement routing_sql_prune;  /* tenant, event ms, parked ms, limit, job ms, letter ms */
 extern const struct db_statement routing_sql_status; /* tenants[] */
 
 /* ---- feed ---- */
@@ -28,6 +28,7 @@ extern const struct db_statement routing_sql_get_agent;       /* tenant, id */
 extern const struct db_statement routing_sql_list_agents;     /* tenant, after, limit */
 extern const struct db_statement routing_sql_list_queues;     /* tenant */
 extern const struct db_statement routing_sql_list_accounts;   /* tenant, connected ms */
+extern const struct db_statement routing_sql_list_spools;     /* tenant: what is not empty */
 extern const struct db_statement routing_sql_begin_login;     /* tenant, login, most, window ms */
 extern const struct db_statement routing_sql_open_session;    /* tenant, agent, login, hash, ttl ms */
 extern const struct db_statement routing_sql_close_session;   /* hash */
@@ -46,12 +47,25 @@ extern const struct db_statement routing_sql_get_actor;   /* tenant, conversatio
 extern const struct db_statement routing_sql_get_account; /* tenant, account */
 
 /* ---- deliveries ---- */
-extern const struct db_statement routing_sql_lease; /* tenant, accounts[], leases[], lease ms */
+extern const struct db_statement routing_sql_pull;  /* tenant, accounts[], leases[], lease ms, media most */
 extern const struct db_statement routing_sql_start; /* tenant, id, lease, lease ms */
 extern const struct db_statement routing_sql_report;
+extern const struct db_statement routing_sql_end_job;        /* tenant, id, state */
 extern const struct db_statement routing_sql_expire_leases;  /* tenant, delays[], hold ms */
+extern const struct db_statement routing_sql_expire_jobs;    /* tenant, delays[], most attempts, tell ms */
+extern const struct db_statement routing_sql_set_typing;
 extern const struct db_statement routing_sql_next_due;       /* tenant */
 extern const struct db_statement routing_sql_get_deliveries; /* tenant, messages[] */
+
+/* ---- dead letters ---- */
+extern const struct db_statement
+    routing_sql_list_dead_letters; /* tenant, state, kind, account, after, limit */
+extern const struct db_statement routing_sql_count_dead_letters; /* tenants[]: open ones */
+extern const struct db_statement routing_sql_get_dead_letter;    /* tenant, id */
+extern const struct db_statement routing_sql_take_dead_letter;   /* tenant, id, actor */
+extern const struct db_statement routing_sql_replay_dead_letter; /* tenant, id, actor, by, is requeued */
+extern const struct db_statement routing_sql_fail_replay;        /* tenant, id, actor, error */
+extern const struct db_statement routing_sql_drop_dead_letter;   /* tenant, id, actor, by */
 
 /* ---- events ---- */
 extern const struct db_statement routing_sql_event_head;  /* tenant */

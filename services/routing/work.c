@@ -44,6 +44,20 @@ bool routing_actor_read(struct routing_call *call, struct db_work *work, const c
     return true;
 }
 
+const char *routing_actor_cannot_write(const struct routing_actor *actor, enum err_kind *ret_kind)
+{
+    const Guichet__V1__WorkItem *item = actor->item;
+
+    *ret_kind = ERR_NOT_FOUND;
+    if (item == NULL)
+        return "there is no such conversation";
+    *ret_kind = ERR_FORBIDDEN;
+    if (actor->role == GUICHET__V1__ROLE__ROLE_AGENT && !actor->is_assigned &&
+        item->state != GUICHET__V1__WORK_STATE__WORK_STATE_CLOSED)
+        return "only its agent or a supervisor writes in a conversation: claim it first";
+    return NULL;
+}
+
 /* ---- lists ---- */
 
 static void on_work_listed(struct routing_call *call, struct db_work *work)

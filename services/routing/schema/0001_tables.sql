@@ -95,16 +95,20 @@ CREATE TABLE routing.channel_account (
     address         text NOT NULL,
     display_name    text NOT NULL,
     queue_id        uuid,
-    -- guichet.v1.Capabilities, packed; the next three are taken out of it.
+    -- guichet.v1.Capabilities, packed; the next four are taken out of it.
     capabilities    bytea NOT NULL,
     sends_per_s     integer NOT NULL DEFAULT 0,
     resend          smallint NOT NULL DEFAULT 0,
     retry_horizon_s integer NOT NULL DEFAULT 0,
+    media_delivery  smallint NOT NULL DEFAULT 0,
     announced_at    timestamptz NOT NULL,
     -- Token bucket by virtual scheduling (GCRA): when the last sending granted is due at the plain rate.
     bucket_at       timestamptz NOT NULL DEFAULT '2000-01-01Z',
     -- The provider slows the whole account down.
     paused_until    timestamptz NOT NULL DEFAULT '2000-01-01Z',
+    -- What waits in its connector's spool, by the connector's last word.
+    spool_count     bigint NOT NULL DEFAULT 0,
+    spool_oldest_at timestamptz,
     PRIMARY KEY (tenant, id)
 ) WITH (fillfactor = 70);
 -- An account's id is unique in the system.
@@ -164,7 +168,7 @@ CREATE TABLE routing.delivery (
     reason          smallint NOT NULL DEFAULT 0,
     provider_code   text NOT NULL DEFAULT '',
     provider_text   text NOT NULL DEFAULT '',
-    -- guichet.v1.Outbound, packed; NULL once the delivery is final.
+    -- guichet.v1.Outbound, packed; NULL once the delivery is final (a dead letter has it then).
     payload         bytea,
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, message_id),
@@ -177,6 +181,7 @@ CREATE INDEX delivery_ready ON routing.delivery (tenant, account_id, next_attemp
 CREATE INDEX delivery_deadline ON routing.delivery (tenant, deadline_at) WHERE is_holding;
 CREATE INDEX delivery_provider ON routing.delivery (tenant, account_id, provider_id) WHERE provider_id <> '';
 CREATE INDEX delivery_watermark ON routing.delivery (tenant, thread_id, sent_at) WHERE state IN (4, 5);
+CREATE INDEX delivery_conversation ON routing.delivery (tenant, conversation_id);
 CREATE INDEX delivery_unknown ON routing.delivery (tenant, updated_at) WHERE state = 8;
 
 -- Receipts that came before our own Report told the provider's id.
@@ -225,5 +230,8 @@ CREATE TABLE routing.event (
     queued_at           timestamptz,
     next_attempt_at     timestamptz,
     presence            smallint,
+    dead_letter_id      uuid,
+    other_customer_id   uuid,
+    other_conversation_id uuid,
     PRIMARY KEY (tenant, sequence)
 ) WITH (autovacuum_vacuum_insert_scale_factor = 0.05);

@@ -38,7 +38,8 @@ $$;
 CREATE FUNCTION routing.announce(p_tenant text, p_connector text, p_channel text, p_ids text[],
                                  p_addresses text[], p_names text[], p_capabilities bytea[],
                                  p_sends integer[], p_resends integer[], p_horizons integer[],
-                                 p_connected_ms bigint)
+                                 p_connected_ms bigint, p_deliveries integer[] DEFAULT NULL,
+                                 p_spools bigint[] DEFAULT NULL, p_spools_oldest timestamptz[] DEFAULT NULL)
 RETURNS TABLE (id text, reason text) LANGUAGE plpgsql AS $$
 DECLARE
     v_other routing.channel_account;
@@ -60,15 +61,19 @@ BEGIN
             RETURN NEXT;
         ELSE
             INSERT INTO routing.channel_account AS c (tenant, id, connector, channel, address, display_name,
-                queue_id, capabilities, sends_per_s, resend, retry_horizon_s, announced_at)
+                queue_id, capabilities, sends_per_s, resend, retry_horizon_s, media_delivery, spool_count,
+                spool_oldest_at, announced_at)
             VALUES (p_tenant, p_ids[i], p_connector, p_channel, p_addresses[i], p_names[i],
                     routing.queue_of(p_tenant, p_ids[i]), p_capabilities[i], p_sends[i], p_resends[i],
-                    p_horizons[i], v_now)
+                    p_horizons[i], coalesce(p_deliveries[i], 0), coalesce(p_spools[i], 0),
+                    p_spools_oldest[i], v_now)
             ON CONFLICT ON CONSTRAINT channel_account_pkey DO UPDATE
             SET connector = excluded.connector, channel = excluded.channel, address = excluded.address,
                 display_name = excluded.display_name, capabilities = excluded.capabilities,
                 sends_per_s = excluded.sends_per_s, resend = excluded.resend,
-                retry_horizon_s = excluded.retry_horizon_s, announced_at = excluded.announced_at;
+                retry_horizon_s = excluded.retry_horizon_s, media_delivery = excluded.media_delivery,
+                spool_count = excluded.spool_count, spool_oldest_at = excluded.spool_oldest_at,
+                announced_at = excluded.announced_at;
         END IF;
     END LOOP;
 END $$;

@@ -2,7 +2,8 @@
 -- Deliveries: leases, starts, reports, receipts, time running out.
 --
 -- States: 1 queued, 2 leased, 3 sending, 4 sent, 5 delivered, 6 read, 7 failed, 8 unknown. They move forward
--- only; failed is final; unknown is resolved by a later Report or receipt and is never sent again blindly.
+-- only; failed is final; unknown is resolved by a later Report or receipt and is never sent again blindly. Only a
+-- person brings a failed one back, by replaying its dead letter.
 
 -- Appends "delivery updated" as the delivery stands now.
 CREATE FUNCTION routing.tell_delivery(p_tenant text, p_id uuid, INOUT io_sequence bigint)
@@ -25,7 +26,10 @@ END $$;
 -- The end of a delivery's time in the line, whichever it is: sent and beyond, or failed.
 CREATE FUNCTION routing.settle(p_tenant text, p_id uuid, p_state integer, p_reason integer, p_code text,
                                p_text text, INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    v_before routing.delivery;
 BEGIN
+    SELECT * INTO v_before FROM routing.delivery WHERE tenant = p_tenant AND id = p_id;
     UPDATE routing.delivery
     SET state = p_state, is_holding = false, deadline_at = NULL, payload = NULL,
         updated_at = clock_timestamp(),
@@ -33,6 +37,9 @@ BEGIN
         reason = p_reason, provider_code = p_code, provider_text = p_text
     WHERE tenant = p_tenant AND id = p_id;
     io_sequence := routing.tell_delivery(p_tenant, p_id, io_sequence);
+    IF p_state = 7 THEN
+        io_sequence := routing.bury_delivery(v_before, p_reason, p_code, p_text, io_sequence);
+    END IF;
 END $$;
 
 -- Back into the line for another attempt, unless its horizon is reached.
@@ -268,11 +275,14 @@ BEGIN
 END $$;
 
 -- How it ended. `p_kind`: 1 accepted, 2 retry, 3 failed, 4 unknown. `p_delays_ms`: the back-off by attempt.
--- What no longer matters changes nothing; the answer is always the state the delivery has now.
+-- What no longer matters changes nothing; the answer is always the state the delivery has now. `is_dead`: it
+-- became a dead letter. Other jobs: see routing.report_job().
 CREATE FUNCTION routing.report(p_tenant text, p_id uuid, p_lease uuid, p_kind integer, p_provider_id text,
     p_retry_after_ms bigint, p_is_account_wide boolean, p_reason integer, p_code text, p_text text,
-    p_delays_ms bigint[], p_hold_ms bigint, p_accounts text[] DEFAULT NULL)
-RETURNS TABLE (state integer, event_sequence bigint) LANGUAGE plpgsql AS $$
+    p_delays_ms bigint[], p_hold_ms bigint, p_accounts text[] DEFAULT NULL, p_attempts_max integer DEFAULT 5,
+    p_tell_ms bigint DEFAULT 30000)
+RETURNS TABLE (state integer, event_sequence bigint, is_dead boolean, ask integer, message_id uuid,
+               part_index integer, payload bytea, provider_text text) LANGUAGE plpgsql AS $$
 DECLARE
     v_sequence bigint := routing.lock_tenant(p_tenant);
     v_delivery routing.delivery;
@@ -282,7 +292,9 @@ DECLARE
 BEGIN
     SELECT * INTO v_delivery FROM routing.delivery d WHERE d.tenant = p_tenant AND d.id = p_id;
     IF NOT FOUND THEN
-        PERFORM routing.fail('not_found', format('no job %s', p_id));
+        RETURN QUERY SELECT * FROM routing.report_job(p_tenant, p_id, p_lease, p_kind, p_retry_after_ms,
+            p_code, p_text, p_delays_ms, p_attempts_max, p_tell_ms, p_accounts);
+        RETURN;
     END IF;
     -- A connector speaks for its own accounts only (NULL: nobody asks).
     IF NOT coalesce(v_delivery.account_id = ANY (p_accounts), true) THEN
@@ -317,6 +329,8 @@ BEGIN
     PERFORM routing.finish(p_tenant, v_sequence, v_sequence > v_before);
     SELECT d.state INTO state FROM routing.delivery d WHERE d.tenant = p_tenant AND d.id = p_id;
     event_sequence := v_sequence;
+    is_dead := state = 7 AND v_delivery.state <> 7 AND v_delivery.payload IS NOT NULL;
+    ask := 0;
     RETURN NEXT;
 END $$;
 
@@ -339,7 +353,8 @@ END $$;
 
 -- Leases and waits that have run out: leased -> queued, sending -> unknown, unknown gives the line free.
 CREATE FUNCTION routing.expire_leases(p_tenant text, p_delays_ms bigint[], p_hold_ms bigint)
-RETURNS TABLE (event_sequence bigint, leased_count integer, sending_count integer, unknown_count integer)
+RETURNS TABLE (event_sequence bigint, leased_count integer, sending_count integer, unknown_count integer,
+               dead_count integer)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_delivery routing.delivery;
@@ -348,6 +363,7 @@ BEGIN
     leased_count := 0;
     sending_count := 0;
     unknown_count := 0;
+    dead_count := 0;
     FOR v_delivery IN SELECT * FROM routing.delivery d
                       WHERE d.tenant = p_tenant AND d.is_holding AND d.deadline_at <= clock_timestamp()
                       ORDER BY d.deadline_at LIMIT 1000 LOOP
@@ -360,6 +376,8 @@ BEGIN
             sending_count := sending_count + 1;
             event_sequence := routing.leave_open(v_delivery, p_delays_ms, p_hold_ms, '',
                                                  'no report before the lease ended', event_sequence);
+            dead_count := dead_count + (SELECT (d.state = 7)::integer FROM routing.delivery d
+                                        WHERE d.tenant = p_tenant AND d.id = v_delivery.id);
         ELSE
             unknown_count := unknown_count + 1;
             UPDATE routing.delivery d SET is_holding = false, deadline_at = NULL
@@ -371,7 +389,7 @@ BEGIN
 END $$;
 
 -- Milliseconds to the next moment at which time alone changes something; NULL: none in sight. `lease_ms`: a
--- lease or a wait ends. `ready_ms`: a delivery becomes due, or an account may send again.
+-- lease or a wait ends. `ready_ms`: a delivery or a job becomes due, or an account may send again.
 CREATE FUNCTION routing.next_due(p_tenant text, OUT lease_ms bigint, OUT ready_ms bigint)
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -379,7 +397,11 @@ DECLARE
 BEGIN
     -- The first of each index, never the whole backlog: this runs after every change.
     SELECT ceil(greatest(0, extract(epoch FROM d.deadline_at - v_now)) * 1000) INTO lease_ms
-    FROM routing.delivery d WHERE d.tenant = p_tenant AND d.is_holding ORDER BY d.deadline_at LIMIT 1;
+    FROM (SELECT least((SELECT d.deadline_at FROM routing.delivery d WHERE d.tenant = p_tenant AND d.is_holding
+                        ORDER BY d.deadline_at LIMIT 1),
+                       (SELECT j.deadline_at FROM routing.job j WHERE j.tenant = p_tenant
+                        AND j.deadline_at IS NOT NULL ORDER BY j.deadline_at LIMIT 1)) AS deadline_at) d
+    WHERE d.deadline_at IS NOT NULL;
     SELECT ceil(extract(epoch FROM min(t.at) - v_now) * 1000) INTO ready_ms
     FROM routing.channel_account a
     CROSS JOIN LATERAL (
@@ -391,4 +413,7 @@ BEGIN
          WHERE d.tenant = p_tenant AND d.account_id = a.id AND d.state = 1 AND d.next_attempt_at > v_now
          ORDER BY d.next_attempt_at LIMIT 1)) t
     WHERE a.tenant = p_tenant AND t.at > v_now;
+    ready_ms := least(ready_ms, (SELECT ceil(extract(epoch FROM j.next_attempt_at - v_now) * 1000)::bigint
+                                 FROM routing.job j WHERE j.tenant = p_tenant AND j.state = 1
+                                   AND j.next_attempt_at > v_now ORDER BY j.next_attempt_at LIMIT 1));
 END $$;

@@ -1,8 +1,9 @@
 -- SPDX-License-Identifier: Apache-2.0
 -- The change feed of context, applied: work items, deliveries, receipts, the event log, assignment, cursor.
 --
--- One batch is one call. A batch is cut at changes of a conversation's state; what lies between is handled
--- set by set, since between them a conversation is only made, reopened or written to.
+-- One batch is one call. A batch is cut at changes of a conversation's state, and where one is split or joined;
+-- what lies between is handled set by set, since between them a conversation is only made, reopened or written
+-- to.
 
 -- Who reads which tenant's feed. Takes or renews what is ours or has run out; `is_held` tells, and `wait_ms`
 -- is when to look again. The fencing number grows with each change of hands.
@@ -63,16 +64,17 @@ BEGIN
     RETURN v_sequence;
 END $$;
 
--- A change that cannot be applied: told in the log, and passed over.
+-- A change that cannot be applied: a dead letter, and passed over. `p_payload`: guichet.v1.Change, packed.
 CREATE FUNCTION routing.skip_change(p_tenant text, p_holder uuid, p_fencing bigint, p_from bigint,
-                                    p_to bigint, p_epoch text, p_ttl_ms bigint, p_conversation uuid, p_reason text)
+                                    p_to bigint, p_epoch text, p_ttl_ms bigint, p_account text,
+                                    p_conversation uuid, p_message uuid, p_reason text, p_attempts integer,
+                                    p_payload bytea)
 RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
-    v_sequence bigint := 1 + routing.move_cursor(p_tenant, p_holder, p_fencing, p_from, p_to, p_epoch,
-                                                 p_ttl_ms);
+    v_sequence bigint := routing.move_cursor(p_tenant, p_holder, p_fencing, p_from, p_to, p_epoch, p_ttl_ms);
 BEGIN
-    INSERT INTO routing.event (tenant, sequence, type, at, conversation_id, reason)
-    VALUES (p_tenant, v_sequence, 14, clock_timestamp(), p_conversation, p_reason);
+    v_sequence := routing.add_dead_letter(p_tenant, NULL, 4, p_to::text, p_account, p_conversation, p_message,
+                                          p_reason, p_attempts, p_payload, 'guichet.v1.Change', v_sequence);
     PERFORM routing.finish(p_tenant, v_sequence, false);
     RETURN v_sequence;
 END $$;
@@ -215,14 +217,14 @@ CREATE FUNCTION routing.apply_log(p_tenant text, p_kind integer[], p_at timestam
     p_number integer[], p_thread uuid[], p_customer uuid[], p_account text[], p_channel text[],
     p_message uuid[], p_message_sequence integer[], p_direction integer[], p_message_kind integer[],
     p_text text[], p_occurred timestamptz[], p_is_new boolean[], p_is_reopened boolean[], p_actor uuid[],
-    p_why text[], INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
+    p_why text[], p_state integer[], p_other_customer uuid[], INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
 DECLARE
     v_rows integer;
 BEGIN
     INSERT INTO routing.event (tenant, sequence, type, at, conversation_id, conversation_number, agent_id,
         previous_agent_id, queue_id, actor_id, customer_id, reason, message_id, thread_id, message_sequence,
         direction, message_kind, channel, account_id, text, occurred_at, delivery_id, delivery_state,
-        attempt_count, queued_at)
+        attempt_count, queued_at, other_customer_id)
     SELECT p_tenant, io_sequence + row_number() OVER (ORDER BY c.i, s.step), s.type, clock_timestamp(),
            c.conversation, coalesce(w.conversation_number, c.number), w.agent_id,
            CASE WHEN w.agent_id IS NULL THEN w.previous_agent_id END, w.queue_id, c.actor, c.customer, c.why,
@@ -231,18 +233,21 @@ BEGIN
            CASE WHEN s.step = 1 THEN c.message_kind END, c.channel, c.account,
            CASE WHEN s.step = 1 THEN c.text END, CASE WHEN s.step = 1 THEN c.occurred END,
            CASE WHEN s.type = 2 THEN c.message END, CASE WHEN s.type = 2 THEN 1 END,
-           CASE WHEN s.type = 2 THEN 0 END, CASE WHEN s.type = 2 THEN c.at END
+           CASE WHEN s.type = 2 THEN 0 END, CASE WHEN s.type = 2 THEN c.at END, c.other_customer
     FROM unnest(p_kind, p_at, p_conversation, p_number, p_thread, p_customer, p_account, p_channel, p_message,
                 p_message_sequence, p_direction, p_message_kind, p_text, p_occurred, p_is_new, p_is_reopened,
-                p_actor, p_why)
+                p_actor, p_why, p_state, p_other_customer)
          WITH ORDINALITY c (kind, at, conversation, number, thread, customer, account, channel, message,
-                message_sequence, direction, message_kind, text, occurred, is_new, is_reopened, actor, why, i)
+                message_sequence, direction, message_kind, text, occurred, is_new, is_reopened, actor, why,
+                state, other_customer, i)
     CROSS JOIN LATERAL (
         SELECT 0 AS step, CASE WHEN c.is_new THEN 4 ELSE 8 END AS type
         WHERE (c.is_new OR c.is_reopened) AND c.kind <> 4
         UNION ALL
-        SELECT 1, CASE c.kind WHEN 5 THEN 13 WHEN 7 THEN 11 WHEN 8 THEN 12 WHEN 9 THEN 14 ELSE c.kind END
-        WHERE c.kind IN (1, 2, 3, 5, 7, 8, 9)) s
+        SELECT 1, CASE c.kind WHEN 5 THEN 13 WHEN 7 THEN 11 WHEN 8 THEN 12 WHEN 9 THEN 14 WHEN 10 THEN 15
+                  WHEN 11 THEN 18 WHEN 12 THEN 19 ELSE c.kind END
+        -- Of media, what is stored or has failed: a part that waits looks as before.
+        WHERE c.kind IN (1, 2, 3, 5, 7, 8, 9, 11, 12) OR (c.kind = 10 AND c.state IN (2, 3))) s
     LEFT JOIN routing.work_item w ON w.tenant = p_tenant AND w.conversation_id = c.conversation;
     GET DIAGNOSTICS v_rows = ROW_COUNT;
     io_sequence := io_sequence + v_rows;
@@ -296,7 +301,99 @@ BEGIN
     END LOOP;
 END $$;
 
--- A batch of changes from `p_from`, everything in this one transaction.
+-- Events refused for good: their bytes stay in context, which is asked to replay them.
+CREATE FUNCTION routing.apply_refused(p_tenant text, p_kind integer[], p_refused uuid[], p_subject text[],
+    p_account text[], p_conversation uuid[], p_message uuid[], p_why text[], p_attempts integer[],
+    INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    v_row record;
+BEGIN
+    FOR v_row IN
+        SELECT c.* FROM unnest(p_kind, p_refused, p_subject, p_account, p_conversation, p_message, p_why,
+                               p_attempts)
+             WITH ORDINALITY c (kind, refused, subject, account, conversation, message, why, attempts, i)
+        WHERE c.kind = 9 AND c.refused IS NOT NULL ORDER BY c.i
+    LOOP
+        io_sequence := routing.add_dead_letter(p_tenant, v_row.refused, 1,
+            coalesce(nullif(v_row.subject, ''), v_row.refused::text), v_row.account, v_row.conversation,
+            v_row.message, v_row.why, v_row.attempts, NULL, '', io_sequence);
+    END LOOP;
+END $$;
+
+-- A conversation's threads, and what is under way in them, belong to another one now. `p_threads`: only these;
+-- NULL: all.
+CREATE FUNCTION routing.move_threads(p_tenant text, p_from uuid, p_to uuid, p_number integer, p_threads uuid[])
+RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE routing.delivery SET conversation_id = p_to, conversation_number = coalesce(p_number,
+                                                                                       conversation_number)
+    WHERE tenant = p_tenant AND conversation_id = p_from
+      AND (p_threads IS NULL OR thread_id = ANY (p_threads));
+    UPDATE routing.job SET conversation_id = p_to
+    WHERE tenant = p_tenant AND conversation_id = p_from AND state NOT IN (3, 4)
+      AND (p_threads IS NULL OR thread_id = ANY (p_threads));
+END $$;
+
+CREATE FUNCTION routing.tell_moved(p_tenant text, p_type integer, p_conversation uuid, p_other uuid,
+                                   p_actor uuid, p_why text, INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
+BEGIN
+    io_sequence := io_sequence + 1;
+    INSERT INTO routing.event (tenant, sequence, type, at, conversation_id, conversation_number, agent_id,
+        previous_agent_id, queue_id, actor_id, customer_id, reason, other_conversation_id)
+    SELECT p_tenant, io_sequence, p_type, clock_timestamp(), p_conversation, w.conversation_number, w.agent_id,
+           w.previous_agent_id, w.queue_id, p_actor, w.customer_id, p_why, p_other
+    FROM (SELECT 1) one
+    LEFT JOIN routing.work_item w ON w.tenant = p_tenant AND w.conversation_id = p_conversation;
+END $$;
+
+-- Split off another conversation: the same queue, and the same agent while that one is theirs. `p_state`: the new
+-- one's (2 closed).
+CREATE FUNCTION routing.apply_split(p_tenant text, p_conversation uuid, p_number integer, p_customer uuid,
+                                    p_account text, p_state integer, p_actor uuid, p_why text, p_other uuid,
+                                    p_threads uuid[], INOUT io_sequence bigint, INOUT io_touched uuid[])
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_old routing.work_item;
+    v_now timestamptz := clock_timestamp();
+BEGIN
+    SELECT * INTO v_old FROM routing.work_item WHERE tenant = p_tenant AND conversation_id = p_other;
+    INSERT INTO routing.work_item (tenant, conversation_id, conversation_number, customer_id, state,
+        queue_id, previous_agent_id, waiting_since, waiting_position, updated_at, changed_position)
+    VALUES (p_tenant, p_conversation, p_number, p_customer, CASE p_state WHEN 2 THEN 3 ELSE 1 END,
+            coalesce(v_old.queue_id, routing.queue_for(p_tenant, p_account)), v_old.previous_agent_id,
+            CASE WHEN p_state <> 2 THEN v_now END, nextval('routing.position'), v_now,
+            currval('routing.position'))
+    ON CONFLICT DO NOTHING;
+    IF FOUND THEN
+        PERFORM routing.move_threads(p_tenant, p_other, p_conversation, p_number,
+                                     coalesce(p_threads, '{}'));
+        io_sequence := routing.tell_moved(p_tenant, 20, p_conversation, p_other, p_actor, p_why, io_sequence);
+        IF v_old.state = 2 AND p_state <> 2 THEN
+            io_sequence := routing.give(p_tenant, p_conversation, v_old.agent_id, p_actor, 'split off',
+                                        io_sequence);
+        ELSIF p_state <> 2 THEN
+            io_touched := io_touched || p_conversation;
+        END IF;
+    END IF;
+END $$;
+
+-- Joined into another one: its work item closes, and its agent has one less.
+CREATE FUNCTION routing.apply_joined(p_tenant text, p_conversation uuid, p_number integer, p_actor uuid,
+                                     p_why text, p_other uuid, INOUT io_sequence bigint)
+LANGUAGE plpgsql AS $$
+DECLARE
+    v_item routing.work_item;
+BEGIN
+    SELECT * INTO v_item FROM routing.work_item WHERE tenant = p_tenant AND conversation_id = p_other;
+    IF v_item.state IN (1, 2) THEN
+        PERFORM routing.close_item(p_tenant, p_other, v_item.agent_id);
+    END IF;
+    PERFORM routing.move_threads(p_tenant, p_other, p_conversation, nullif(p_number, 0), NULL);
+    io_sequence := routing.tell_moved(p_tenant, 21, p_conversation, p_other, p_actor, p_why, io_sequence);
+END $$;
+
+-- A batch of changes from `p_from`, everything in this one transaction. p_media_* and p_thread_* say of which
+-- change they are, from 1. With `p_letter` it is one change applied anew from its dead letter, and no cursor moves.
 CREATE FUNCTION routing.apply(
     p_tenant text, p_holder uuid, p_fencing bigint, p_from bigint, p_epoch text, p_ttl_ms bigint,
     p_sequence bigint[], p_kind integer[], p_at timestamptz[], p_conversation uuid[], p_number integer[],
@@ -305,25 +402,46 @@ CREATE FUNCTION routing.apply(
     p_occurred timestamptz[], p_is_new boolean[], p_is_reopened boolean[], p_state integer[], p_actor uuid[],
     p_why text[], p_provider_id text[], p_receipt_state integer[], p_receipt_delivery uuid[],
     p_watermark timestamptz[], p_receipt_reason integer[], p_provider_code text[], p_provider_text text[],
-    p_payload bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
+    p_payload bytea[], p_other_customer uuid[] DEFAULT NULL, p_other_conversation uuid[] DEFAULT NULL,
+    p_refused uuid[] DEFAULT NULL, p_attempts integer[] DEFAULT NULL, p_media_change integer[] DEFAULT '{}',
+    p_media_part integer[] DEFAULT '{}', p_media_state integer[] DEFAULT '{}', p_media_job uuid[] DEFAULT '{}',
+    p_media_payload bytea[] DEFAULT '{}', p_thread_change integer[] DEFAULT '{}',
+    p_thread_id uuid[] DEFAULT '{}', p_letter uuid DEFAULT NULL, p_letter_actor uuid DEFAULT NULL,
+    p_letter_by text DEFAULT '') RETURNS bigint LANGUAGE plpgsql AS $$
 DECLARE
     v_count integer := cardinality(p_sequence);
-    q bigint := routing.move_cursor(p_tenant, p_holder, p_fencing, p_from, p_sequence[v_count], p_epoch,
-                                    p_ttl_ms);
+    q bigint := CASE WHEN p_letter IS NULL
+                THEN routing.move_cursor(p_tenant, p_holder, p_fencing, p_from, p_sequence[v_count], p_epoch,
+                                         p_ttl_ms)
+                ELSE routing.begin_replay(p_tenant, p_letter, p_letter_actor) END;
     v_touched uuid[] := '{}';
     i integer := 1;
     j integer;
 BEGIN
+    IF q IS NULL THEN
+        RETURN NULL;
+    END IF;
     WHILE i <= v_count LOOP
         IF p_kind[i] = 6 THEN
             SELECT io_sequence, io_touched INTO q, v_touched
             FROM routing.apply_state(p_tenant, p_conversation[i], p_number[i], p_customer[i], p_account[i],
                                      p_state[i], p_actor[i], p_why[i], q, v_touched);
+        ELSIF p_kind[i] = 13 THEN
+            SELECT io_sequence, io_touched INTO q, v_touched
+            FROM routing.apply_split(p_tenant, p_conversation[i], p_number[i], p_customer[i], p_account[i],
+                                     p_state[i], p_actor[i], p_why[i], p_other_conversation[i],
+                                     (SELECT array_agg(t.id) FROM unnest(p_thread_change, p_thread_id)
+                                      t (change, id) WHERE t.change = i), q, v_touched);
+        ELSIF p_kind[i] = 14 THEN
+            q := routing.apply_joined(p_tenant, p_conversation[i], p_number[i], p_actor[i], p_why[i],
+                                      p_other_conversation[i], q);
+        END IF;
+        IF p_kind[i] IN (6, 13, 14) THEN
             i := i + 1;
             CONTINUE;
         END IF;
         j := i;
-        WHILE j < v_count AND p_kind[j + 1] <> 6 LOOP
+        WHILE j < v_count AND p_kind[j + 1] NOT IN (6, 13, 14) LOOP
             j := j + 1;
         END LOOP;
         v_touched := routing.apply_items(p_tenant, p_kind[i:j], p_conversation[i:j], p_number[i:j],
@@ -332,7 +450,8 @@ BEGIN
         q := routing.apply_log(p_tenant, p_kind[i:j], p_at[i:j], p_conversation[i:j], p_number[i:j],
             p_thread[i:j], p_customer[i:j], p_account[i:j], p_channel[i:j], p_message[i:j],
             p_message_sequence[i:j], p_direction[i:j], p_message_kind[i:j], p_text[i:j], p_occurred[i:j],
-            p_is_new[i:j], p_is_reopened[i:j], p_actor[i:j], p_why[i:j], q);
+            p_is_new[i:j], p_is_reopened[i:j], p_actor[i:j], p_why[i:j], p_state[i:j], p_other_customer[i:j],
+            q);
         IF 2 = ANY (p_kind[i:j]) THEN
             q := routing.apply_outbound(p_tenant, p_kind[i:j], p_at[i:j], p_conversation[i:j], p_number[i:j],
                 p_thread[i:j], p_account[i:j], p_message[i:j], p_message_sequence[i:j], p_is_new[i:j],
@@ -343,12 +462,23 @@ BEGIN
                 p_provider_id[i:j], p_thread[i:j], p_watermark[i:j], p_receipt_state[i:j],
                 p_receipt_reason[i:j], p_provider_code[i:j], p_provider_text[i:j], q);
         END IF;
+        IF 9 = ANY (p_kind[i:j]) THEN
+            q := routing.apply_refused(p_tenant, p_kind[i:j], p_refused[i:j], p_provider_id[i:j],
+                p_account[i:j], p_conversation[i:j], p_message[i:j], p_why[i:j], p_attempts[i:j], q);
+        END IF;
         i := j + 1;
     END LOOP;
+    IF cardinality(p_media_change) > 0 THEN
+        PERFORM routing.apply_media(p_tenant, p_conversation, p_thread, p_account, p_message, p_media_change,
+                                    p_media_part, p_media_state, p_media_job, p_media_payload);
+    END IF;
     q := routing.assign(p_tenant, v_touched, q);
-    PERFORM routing.finish(p_tenant, q, p_kind && ARRAY[2, 4]);
-    -- Whoever closed, reopened or wrote first may wait at another replica.
-    IF p_kind && ARRAY[2, 6] THEN
+    IF p_letter IS NOT NULL THEN
+        q := routing.resolve_dead_letter(p_tenant, p_letter, 2, p_letter_actor, p_letter_by, q);
+    END IF;
+    PERFORM routing.finish(p_tenant, q, p_kind && ARRAY[2, 4] OR cardinality(p_media_change) > 0);
+    -- Whoever closed, reopened, wrote first or joined may wait at another replica.
+    IF p_kind && ARRAY[2, 6, 13, 14] THEN
         PERFORM pg_notify('guichet_routing', 'applied ' || p_tenant);
     END IF;
     RETURN q;
