@@ -39,6 +39,8 @@ enum change_column {
     CHANGE_ACTOR_ID,
     CHANGE_REASON,
     CHANGE_CONSENT,
+    CHANGE_OTHER_CUSTOMER_ID,
+    CHANGE_OTHER_CONVERSATION_ID,
     CHANGE_CONTENT,
     CHANGE_THREAD_KEY,
     CHANGE_IS_PUBLIC,
@@ -46,6 +48,9 @@ enum change_column {
     CHANGE_ADDRESS_SCOPE,
     CHANGE_ADDRESS_VALUE,
     CHANGE_ADDRESS_NAME,
+    CHANGE_REFUSED_ID,
+    CHANGE_ATTEMPT_COUNT,
+    CHANGE_MEDIA,
 };
 
 enum feed_column { FEED_EPOCH, FEED_LAST_SEQUENCE };
@@ -125,7 +130,13 @@ static Guichet__V1__Change *read_change(const struct rows *rows, size_t row)
     change->actor_id = rows_text(rows, row, CHANGE_ACTOR_ID);
     change->reason = rows_text(rows, row, CHANGE_REASON);
     change->consent = (Guichet__V1__ConsentState)number(rows, row, CHANGE_CONSENT);
+    change->other_customer_id = rows_text(rows, row, CHANGE_OTHER_CUSTOMER_ID);
+    change->other_conversation_id = rows_text(rows, row, CHANGE_OTHER_CONVERSATION_ID);
+    change->refused_id = rows_text(rows, row, CHANGE_REFUSED_ID);
+    change->attempt_count = (uint32_t)number(rows, row, CHANGE_ATTEMPT_COUNT);
     read_message(rows, row, change);
+    if (!db_is_null(rows->result, row, CHANGE_MEDIA))
+        change->media = rows_media(rows, row, CHANGE_MEDIA, &change->n_media);
     if (change->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_RECEIPT)
         change->receipt = read_receipt(rows, row);
     if (change->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_OUTBOUND)
@@ -142,7 +153,8 @@ static void read_changes(const struct call *call, const struct db_work *work,
 
     reply->changes = context_alloc(call->arena, (count + 1) * sizeof(*reply->changes));
     for (size_t row = 0; row < count; row++) {
-        bytes += db_bytes(rows.result, row, CHANGE_CONTENT).len + db_bytes(rows.result, row, CHANGE_TEXT).len;
+        bytes += db_bytes(rows.result, row, CHANGE_CONTENT).len +
+                 db_bytes(rows.result, row, CHANGE_TEXT).len + db_bytes(rows.result, row, CHANGE_MEDIA).len;
         if (row > 0 && bytes > call->context->config->reply_max_bytes)
             break;
         reply->changes[reply->n_changes++] = read_change(&rows, row);

@@ -10,6 +10,7 @@
 #include <openssl/sha.h>
 
 #include "core/id.h"
+#include "outbound_media.h"
 #include "preview.h"
 #include "record_row.h"
 #include "rows.h"
@@ -35,6 +36,10 @@ static bool check_store(const struct call *call, const Guichet__V1__StoreOutboun
         return err_set(err, ERR_INVALID, "idempotency_key: is empty");
     if (is_note(input) && input->thread_id[0] != '\0')
         return err_set(err, ERR_INVALID, "thread_id: a note has none");
+    if (protobuf_c_message_get_packed_size(&input->content->base) > call->context->config->content_max_bytes)
+        return err_set(err, ERR_INVALID, "content: has %zu bytes, at most %u are allowed",
+                       protobuf_c_message_get_packed_size(&input->content->base),
+                       call->context->config->content_max_bytes);
     return context_check_id("conversation_id", input->conversation_id, err) &&
            context_check_optional_id("thread_id", input->thread_id, err) &&
            context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err) &&
@@ -87,29 +92,39 @@ static void on_stored(void *arg, struct db_work *work, const struct err *err)
     context_call_reply(call, &reply);
 }
 
-static void start_store(struct call *call, const Guichet__V1__StoreOutboundRequest *input,
-                        struct str_view content)
+/* With its media as they stand here. */
+static void start_store(struct call *call, const struct outbound_media *media, const struct err *err)
 {
-    const struct context_config *config = call->context->config;
-    struct str_view preview = preview_content(input->content, config->preview_max_bytes);
-    struct db_work *work = db_work_new(call->context->database.ingest);
+    const Guichet__V1__StoreOutboundRequest *input = call->data;
+    struct str_view asked = record_pack(&input->content->base, call->arena);
     const struct db_param by_key[] = { DB_PARAM_TEXT(input->tenant), DB_PARAM_TEXT(input->actor_id),
                                        DB_PARAM_TEXT(input->idempotency_key) };
     char id[ID_TEXT_BYTES];
+    struct db_work *work;
 
+    if (err->kind != ERR_NONE) {
+        context_call_fail(call, err);
+        return;
+    }
     id_new_text(id);
-    db_work_add(work, &context_store_message,
-                (struct db_param[]){ DB_PARAM_TEXT(input->tenant),
-                                     DB_PARAM_UUID(id),
-                                     DB_PARAM_UUID(input->conversation_id),
-                                     DB_PARAM_UUID(input->thread_id),
-                                     DB_PARAM_I32(input->direction),
-                                     DB_PARAM_BYTES(content),
-                                     { .type = DB_TEXT, .text = preview },
-                                     DB_PARAM_TEXT(input->actor_id),
-                                     DB_PARAM_TEXT(input->idempotency_key),
-                                     DB_PARAM_BYTES(hash_request(input, content, call->arena)) },
-                10);
+    work = db_work_new(call->context->database.ingest);
+    db_work_add(
+        work, &context_store_message,
+        (struct db_param[]){
+            DB_PARAM_TEXT(input->tenant),
+            DB_PARAM_UUID(id),
+            DB_PARAM_UUID(input->conversation_id),
+            DB_PARAM_UUID(input->thread_id),
+            DB_PARAM_I32(input->direction),
+            DB_PARAM_BYTES(record_pack(&media->content->base, call->arena)),
+            { .type = DB_TEXT,
+              .text = preview_content(media->content, call->context->config->preview_max_bytes) },
+            DB_PARAM_TEXT(input->actor_id),
+            DB_PARAM_TEXT(input->idempotency_key),
+            DB_PARAM_BYTES(hash_request(input, asked, call->arena)),
+            { .type = DB_I32_ARRAY, .items = media->parts, .count = media->count },
+            { .type = DB_BYTES_ARRAY, .items = media->hashes, .count = media->count } },
+        12);
     db_work_add(work, &context_select_stored_message, by_key, COUNT_OF(by_key));
     db_work_add(work, &context_select_stored_thread, by_key, COUNT_OF(by_key));
     db_work_run(work, on_stored, call);
@@ -120,22 +135,13 @@ void context_store_outbound(Guichet__V1__Context_Service *service,
                             Guichet__V1__StoreOutboundReply_Closure closure, void *closure_data)
 {
     struct call *call = CALL_OPEN(service, input->tenant, closure, closure_data);
-    struct str_view content = { NULL, 0 };
     struct err err = { 0 };
-    bool is_right;
 
     if (call == NULL)
         return;
     call->data = (void *)input;
-    is_right = check_store(call, input, &err);
-    if (is_right) {
-        content = record_pack(&input->content->base, call->arena);
-        if (content.len > call->context->config->content_max_bytes)
-            is_right = err_set(&err, ERR_INVALID, "content: has %zu bytes, at most %u are allowed",
-                               content.len, call->context->config->content_max_bytes);
-    }
-    if (is_right)
-        start_store(call, input, content);
+    if (check_store(call, input, &err))
+        outbound_media_find(call, input->content, start_store);
     else
         context_call_fail(call, &err);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* partitions.c - the message tables of the months to come, made in advance.
+/* partitions.c - the tables of the months to come, made in advance; old manifests' tables, dropped.
  *
  * Every replica does it, at its start and daily; the database takes care that they do not meet.
  * A month without a table of its own costs nothing but tidiness: its rows go to the default one. */
@@ -32,6 +32,8 @@ static void on_timer(void *arg)
 
     db_work_add(work, &context_make_partitions,
                 (struct db_param[]){ DB_PARAM_I32(context->config->partition_months_ahead) }, 1);
+    db_work_add(work, &context_prune_intake,
+                (struct db_param[]){ DB_PARAM_I32(context->config->intake_retention_days) }, 1);
     db_work_run(work, on_made, context);
 }
 

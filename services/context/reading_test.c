@@ -357,7 +357,7 @@ static void test_the_months_ahead_are_made(void **state)
               atoi(kit_sql(
                   kit, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'context.message'::regclass")) ==
                   (int)kit->config.partition_months_ahead + 2);
-    assert_string_equal(kit_sql(kit, "SELECT context.make_partitions(5)"), "4");
+    assert_string_equal(kit_sql(kit, "SELECT context.make_partitions(5)"), "6");
     assert_string_equal(kit_sql(kit, "SELECT context.make_partitions(5)"), "0");
     fill(kit, "partitions");
     assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.message_default"), "0");

@@ -48,6 +48,7 @@ static const struct record_column {
     BYTES(raw),
     TEXT(raw_type),
     TEXT(boot_id),
+    NUMBER(DB_I32_ARRAY, boot_lane),
     NUMBER(DB_I64_ARRAY, boot_n),
     TEXT(word),
     NUMBER(DB_BOOL_ARRAY, flag),
@@ -61,6 +62,7 @@ static const struct record_column {
     NUMBER(DB_I32_ARRAY, reason),
     TEXT(provider_code),
     TEXT(provider_text),
+    NUMBER(DB_I32_ARRAY, media_count),
 };
 
 _Static_assert(COUNT_OF(columns) == RECORD_COLUMN_COUNT, "a column without a parameter, or the reverse");
@@ -88,8 +90,32 @@ static const void *column_items(const struct record_column *column, const struct
     return numbers;
 }
 
+/* Places count from 1, as arrays do in the database. */
+static void media_params(const struct record_row *rows, const size_t *indexes, size_t count,
+                         struct arena *arena, struct db_param ret_params[RECORD_MEDIA_COLUMN_COUNT])
+{
+    int64_t *places, *parts;
+    struct str_view *packed;
+    size_t total = 0, at = 0;
+
+    for (size_t i = 0; i < count; i++)
+        total += (size_t)rows[indexes[i]].media_count;
+    places = context_alloc(arena, (total + 1) * sizeof(*places));
+    parts = context_alloc(arena, (total + 1) * sizeof(*parts));
+    packed = context_alloc(arena, (total + 1) * sizeof(*packed));
+    for (size_t i = 0; i < count; i++)
+        for (int64_t m = 0; m < rows[indexes[i]].media_count; m++, at++) {
+            places[at] = (int64_t)i + 1;
+            parts[at] = (int64_t)rows[indexes[i]].media[m].part;
+            packed[at] = rows[indexes[i]].media[m].packed;
+        }
+    ret_params[0] = (struct db_param){ .type = DB_I32_ARRAY, .items = places, .count = total };
+    ret_params[1] = (struct db_param){ .type = DB_I32_ARRAY, .items = parts, .count = total };
+    ret_params[2] = (struct db_param){ .type = DB_BYTES_ARRAY, .items = packed, .count = total };
+}
+
 void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
-                       struct arena *arena, struct db_param ret_params[RECORD_COLUMN_COUNT])
+                       struct arena *arena, struct db_param ret_params[RECORD_PARAM_COUNT])
 {
     for (size_t i = 0; i < RECORD_COLUMN_COUNT; i++)
         ret_params[i] = (struct db_param){
@@ -97,4 +123,5 @@ void record_row_params(const struct record_row *rows, const size_t *indexes, siz
             .items = column_items(&columns[i], rows, indexes, count, arena),
             .count = count,
         };
+    media_params(rows, indexes, count, arena, ret_params + RECORD_COLUMN_COUNT);
 }

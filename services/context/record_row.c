@@ -20,6 +20,7 @@ enum {
     NAME_MAX_BYTES = 256,
     WORD_MAX_BYTES = 1024,
     URL_MAX_BYTES = 4096,
+    BOOT_MAX_BYTES = 128,
 };
 
 struct str_view record_pack(const ProtobufCMessage *message, struct arena *arena)
@@ -40,6 +41,7 @@ void record_hash(const Guichet__V1__InboundEvent *event, uint8_t ret_hash[RECORD
     lasting.raw = (ProtobufCBinaryData){ 0 };
     lasting.raw_type = (char *)protobuf_c_empty_string;
     lasting.boot_id = (char *)protobuf_c_empty_string;
+    lasting.boot_lane = 0;
     lasting.boot_n = 0;
     packed = record_pack(&lasting.base, arena);
     SHA256((const uint8_t *)packed.data, packed.len, ret_hash);
@@ -99,7 +101,7 @@ static bool check_event(const struct record_row *row, const Guichet__V1__Inbound
         { "event_key", event->event_key, RECORD_KEY_MAX_BYTES, row->what != RECORD_TYPING },
         { "provider_id", event->provider_id, RECORD_KEY_MAX_BYTES, false },
         { "raw_type", event->raw_type, WORD_MAX_BYTES, false },
-        { "boot_id", event->boot_id, WORD_MAX_BYTES, false },
+        { "boot_id", event->boot_id, BOOT_MAX_BYTES, false },
     };
 
     if (event->body_case == GUICHET__V1__INBOUND_EVENT__BODY__NOT_SET)
@@ -220,9 +222,11 @@ static bool fill_body(struct record_row *row, const Guichet__V1__InboundEvent *e
     case GUICHET__V1__INBOUND_EVENT__BODY_MESSAGE:
         row->is_echo = event->message->is_echo;
         fill_content(row, event->message->content, arena);
+        record_media_fill(row, event->message->content, arena);
         return true;
     case GUICHET__V1__INBOUND_EVENT__BODY_EDIT:
         fill_content(row, event->edit->content, arena);
+        record_media_fill(row, event->edit->content, arena);
         return true;
     case GUICHET__V1__INBOUND_EVENT__BODY_REACTION:
         row->word = cut(event->reaction->reaction, WORD_MAX_BYTES);
@@ -269,6 +273,11 @@ static enum record_what what_of(const Guichet__V1__InboundEvent *event)
     }
 }
 
+bool record_is_numbered(const char *boot_id, uint32_t boot_lane, uint64_t boot_n)
+{
+    return boot_id[0] != '\0' && boot_lane <= INT32_MAX && boot_n > 0 && boot_n < INT64_MAX;
+}
+
 static void fill_keys(struct record_row *row, const Guichet__V1__InboundEvent *event, const char *channel,
                       struct arena *arena)
 {
@@ -282,7 +291,13 @@ static void fill_keys(struct record_row *row, const Guichet__V1__InboundEvent *e
                                 .account = cut(event->account_id, ACCOUNT_MAX_BYTES),
                                 .channel = cut(channel, CHANNEL_MAX_BYTES),
                                 .event_key = cut(event->event_key, RECORD_KEY_MAX_BYTES),
+                                .boot_id = STR_LITERAL(""),
                                 .what = what_of(event) };
+    if (!record_is_numbered(event->boot_id, event->boot_lane, event->boot_n))
+        return;
+    row->boot_id = cut(event->boot_id, BOOT_MAX_BYTES);
+    row->boot_lane = event->boot_lane;
+    row->boot_n = (int64_t)event->boot_n;
 }
 
 bool record_row_fill(struct record_row *row, const Guichet__V1__InboundEvent *event, const char *tenant,
@@ -297,8 +312,6 @@ bool record_row_fill(struct record_row *row, const Guichet__V1__InboundEvent *ev
     row->provider_id = str_view_of(event->provider_id);
     row->raw = bytes_view(event->raw);
     row->raw_type = str_view_of(event->raw_type);
-    row->boot_id = str_view_of(event->boot_id);
-    row->boot_n = (int64_t)event->boot_n;
     row->received_us = pbtime_us(event->received_at);
     row->occurred_us = pbtime_us(event->occurred_at);
     if (row->occurred_us == 0)

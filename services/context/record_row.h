@@ -25,12 +25,19 @@ enum record_what {
 #define RECORD_HASH_BYTES 32
 #define RECORD_KEY_MAX_BYTES 512
 
+/* A media part that the provider keeps, to be fetched. */
+struct record_media {
+    size_t part;
+    struct str_view packed; /* pending */
+};
+
 struct record_row {
     struct str_view id, account, channel, event_key, hash;
     struct str_view sender_scope, sender_value, sender_name;
     struct str_view thread_key, thread_title, thread_url, origin_key;
     struct str_view provider_id, content, preview, subject;
     struct str_view raw, raw_type, boot_id;
+    const struct record_media *media; /* media_count of them */
     struct str_view word; /* reaction, proof, evidence */
     struct str_view claim_scope, claim_value, claim_name;
     struct str_view delivery_id, provider_code, provider_text;
@@ -39,11 +46,12 @@ struct record_row {
     int64_t sender_kind, claim_kind;
     int64_t is_public, is_echo, flag; /* flag: is_removed, is_verified, is_stopped */
     int64_t state, reason;            /* of a receipt or a consent */
-    int64_t boot_n;
+    int64_t boot_lane, boot_n; /* 0: not numbered */
+    int64_t media_count;
 };
 
-/* false: the event is refused, and err says why. Even then id, account, channel, event_key and hash
- * are set, fit for a refused event's row. */
+/* false: the event is refused, and err says why. Even then id, account, channel, event_key, hash, what and the
+ * numbering are set, fit for a refused event's row. */
 bool record_row_fill(struct record_row *row, const Guichet__V1__InboundEvent *event, const char *tenant,
                      const char *channel, const struct context_config *config, struct arena *arena,
                      struct err *err) MUST_USE;
@@ -53,9 +61,17 @@ void record_hash(const Guichet__V1__InboundEvent *event, uint8_t ret_hash[RECORD
 /* The packed message in the arena. */
 struct str_view record_pack(const ProtobufCMessage *message, struct arena *arena);
 
-/* The rows whose indexes are given, as the parameters of context_record after the first two. */
-#define RECORD_COLUMN_COUNT 38
+/* The media parts of this content that wait to be fetched, as rows of context.media. */
+void record_media_fill(struct record_row *row, const Guichet__V1__Content *content, struct arena *arena);
+/* Fit for the manifest: a boot with a name, numbers as the database has them. */
+bool record_is_numbered(const char *boot_id, uint32_t boot_lane, uint64_t boot_n);
+
+/* The rows whose indexes are given, as the parameters of context_record after the first two: one array per
+ * field, then the media parts of all, each with the place of its event. */
+#define RECORD_COLUMN_COUNT 40
+#define RECORD_MEDIA_COLUMN_COUNT 3
+#define RECORD_PARAM_COUNT (RECORD_COLUMN_COUNT + RECORD_MEDIA_COLUMN_COUNT)
 void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
-                       struct arena *arena, struct db_param ret_params[RECORD_COLUMN_COUNT]);
+                       struct arena *arena, struct db_param ret_params[RECORD_PARAM_COUNT]);
 
 #endif

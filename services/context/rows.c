@@ -2,7 +2,11 @@
 /* rows.c - conversations, threads and messages from their columns (statements.c). */
 #include "rows.h"
 
+#include <string.h>
+
+#include "core/id.h"
 #include "core/pbtime.h"
+#include "preview.h"
 
 enum conversation_column {
     CONVERSATION_ID,
@@ -16,6 +20,12 @@ enum conversation_column {
     CONVERSATION_LAST_MESSAGE_AT,
     CONVERSATION_LAST_PREVIEW,
     CONVERSATION_VERSION,
+    CONVERSATION_JOINED_INTO_ID,
+    CONVERSATION_LINKED_IDS, /* with commas between */
+    CONVERSATION_LAST_KIND,  /* of the last message, where there is no preview */
+    CONVERSATION_LAST_IS_REMOVED,
+    CONVERSATION_LAST_REACTION,
+    CONVERSATION_LAST_CONTENT,
     CONVERSATION_UNREAD_COUNT,
 };
 
@@ -63,11 +73,13 @@ enum message_column {
     MESSAGE_COMMITTED_AT,
     MESSAGE_REACTION,
     MESSAGE_IS_REMOVED,
+    MESSAGE_MEDIA,
 };
 
 struct rows rows_of(const struct call *call, const struct db_work *work, size_t statement)
 {
-    return (struct rows){ work, db_work_result(work, statement), call->arena, call->tenant };
+    return (struct rows){ work, db_work_result(work, statement), call->arena, call->tenant,
+                          call->context->config->preview_max_bytes };
 }
 
 char *rows_text(const struct rows *rows, size_t row, size_t column)
@@ -107,7 +119,99 @@ Guichet__V1__Content *rows_content(const struct rows *rows, size_t row, size_t c
 
 size_t rows_message_bytes(const struct rows *rows, size_t row)
 {
-    return db_bytes(rows->result, row, MESSAGE_CONTENT).len;
+    return db_bytes(rows->result, row, MESSAGE_CONTENT).len + db_bytes(rows->result, row, MESSAGE_MEDIA).len;
+}
+
+/* ---- media ---- */
+
+enum { MEDIA_HEAD_BYTES = 8 }; /* index and length, big-endian */
+
+static uint32_t read_u32(struct str_view bytes, size_t at)
+{
+    const uint8_t *from = (const uint8_t *)bytes.data + at;
+
+    return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 | from[3];
+}
+
+static bool next_media(struct str_view *rest, uint32_t *ret_index, struct str_view *ret_packed)
+{
+    uint32_t len;
+
+    if (rest->len < MEDIA_HEAD_BYTES)
+        return false;
+    *ret_index = read_u32(*rest, 0);
+    len = read_u32(*rest, 4);
+    if (len > rest->len - MEDIA_HEAD_BYTES)
+        return false;
+    *ret_packed = (struct str_view){ rest->data + MEDIA_HEAD_BYTES, len };
+    *rest = (struct str_view){ rest->data + MEDIA_HEAD_BYTES + len, rest->len - MEDIA_HEAD_BYTES - len };
+    return true;
+}
+
+Guichet__V1__MediaPart **rows_media(const struct rows *rows, size_t row, size_t column, size_t *ret_count)
+{
+    struct str_view bytes = db_bytes(rows->result, row, column), packed;
+    Guichet__V1__MediaPart **parts =
+        context_alloc(rows->arena, (bytes.len / MEDIA_HEAD_BYTES + 1) * sizeof(*parts));
+    uint32_t index;
+    size_t count = 0;
+
+    while (next_media(&bytes, &index, &packed)) {
+        Guichet__V1__MediaPart *part = context_alloc(rows->arena, sizeof(*part));
+
+        guichet__v1__media_part__init(part);
+        part->part_index = index;
+        part->media = guichet__v1__media__unpack(arena_protobuf(rows->arena), packed.len,
+                                                 (const uint8_t *)packed.data);
+        if (part->media != NULL)
+            parts[count++] = part;
+    }
+    *ret_count = count;
+    return parts;
+}
+
+/* Content never changes; how its media stand is kept beside it. */
+static void overlay_media(const struct rows *rows, size_t row, Guichet__V1__Content *content)
+{
+    size_t count;
+    Guichet__V1__MediaPart **media;
+
+    if (db_is_null(rows->result, row, MESSAGE_MEDIA))
+        return;
+    media = rows_media(rows, row, MESSAGE_MEDIA, &count);
+    for (size_t i = 0; i < count; i++)
+        if (media[i]->part_index < content->n_parts &&
+            content->parts[media[i]->part_index]->kind_case == GUICHET__V1__PART__KIND_MEDIA)
+            content->parts[media[i]->part_index]->media = media[i]->media;
+}
+
+static void read_linked_ids(const struct rows *rows, size_t row, Guichet__V1__Conversation *conversation)
+{
+    char *ids = rows_text(rows, row, CONVERSATION_LINKED_IDS);
+    size_t count = (strlen(ids) + 1) / ID_TEXT_BYTES;
+
+    conversation->linked_ids = context_alloc(rows->arena, (count + 1) * sizeof(*conversation->linked_ids));
+    for (size_t i = 0; i < count; i++) {
+        conversation->linked_ids[i] = ids + i * ID_TEXT_BYTES;
+        conversation->linked_ids[i][ID_TEXT_BYTES - 1] = '\0';
+    }
+    conversation->n_linked_ids = count;
+}
+
+/* What a split left has no preview of its own until somebody writes. */
+static char *read_preview(const struct rows *rows, size_t row)
+{
+    struct str_view preview;
+
+    if (!db_is_null(rows->result, row, CONVERSATION_LAST_PREVIEW))
+        return rows_text(rows, row, CONVERSATION_LAST_PREVIEW);
+    if (db_is_null(rows->result, row, CONVERSATION_LAST_KIND))
+        return arena_strdup(rows->arena, "");
+    preview = preview_stored((Guichet__V1__MessageKind)number(rows, row, CONVERSATION_LAST_KIND),
+                             number(rows, row, CONVERSATION_LAST_IS_REMOVED) != 0,
+                             rows_text(rows, row, CONVERSATION_LAST_REACTION),
+                             rows_content(rows, row, CONVERSATION_LAST_CONTENT), rows->preview_max_bytes);
+    return arena_printf(rows->arena, "%.*s", (int)preview.len, preview.data);
 }
 
 Guichet__V1__Conversation *rows_conversation(const struct rows *rows, size_t row)
@@ -125,8 +229,10 @@ Guichet__V1__Conversation *rows_conversation(const struct rows *rows, size_t row
     conversation->opened_at = rows_time(rows, row, CONVERSATION_OPENED_AT);
     conversation->closed_at = rows_time(rows, row, CONVERSATION_CLOSED_AT);
     conversation->last_message_at = rows_time(rows, row, CONVERSATION_LAST_MESSAGE_AT);
-    conversation->last_preview = rows_text(rows, row, CONVERSATION_LAST_PREVIEW);
+    conversation->last_preview = read_preview(rows, row);
     conversation->version = (uint32_t)number(rows, row, CONVERSATION_VERSION);
+    conversation->joined_into_id = rows_text(rows, row, CONVERSATION_JOINED_INTO_ID);
+    read_linked_ids(rows, row, conversation);
     conversation->unread_count = (uint32_t)number(rows, row, CONVERSATION_UNREAD_COUNT);
     return conversation;
 }
@@ -188,6 +294,7 @@ Guichet__V1__Message *rows_message(const struct rows *rows, size_t row)
     message->customer_id = rows_text(rows, row, MESSAGE_CUSTOMER_ID);
     message->identity_id = rows_text(rows, row, MESSAGE_IDENTITY_ID);
     message->content = rows_content(rows, row, MESSAGE_CONTENT);
+    overlay_media(rows, row, message->content);
     message->provider_id = rows_text(rows, row, MESSAGE_PROVIDER_ID);
     message->author_id = rows_text(rows, row, MESSAGE_AUTHOR_ID);
     message->occurred_at = rows_time(rows, row, MESSAGE_OCCURRED_AT);

@@ -6,17 +6,25 @@
 #include "io/db.h"
 
 /* ---- writing ---- */
-extern const struct db_statement context_record_batch;    /* tenant, window ms, then record_row_params() */
-extern const struct db_statement context_refuse_events;   /* tenant, ids[], accounts[], channels[], keys[],
-                                                              hashes[], reasons[], events[] */
+extern const struct db_statement context_record_batch;    /* tenant, window ms, then record_row_params(), then
+                                                              the manifest of repeats: record_seen.h */
+extern const struct db_statement context_refuse_events;   /* tenant, REFUSED_* columns, then record_seen.h */
+extern const struct db_statement context_void_numbers;    /* tenant, boots[], lanes[], firsts[], lasts[] */
+extern const struct db_statement context_probe;           /* whether the database answers */
 extern const struct db_statement context_store_message;   /* tenant, id, conversation, thread, direction,
-                                                              content, preview, actor, key, hash */
+                                                              content, preview, actor, key, hash, media
+                                                              parts[], their sha256[] */
+extern const struct db_statement context_change_media;    /* tenant, message, part, state, media, sha256,
+                                                              reason, actor */
+extern const struct db_statement context_end_replay;      /* tenant, id, result, reason, message, conversation,
+                                                              thread, sequence, actor */
 extern const struct db_statement context_open_thread_for; /* tenant, window ms, account, channel, kind, scope,
                                                               value, name, actor, subject */
 extern const struct db_statement context_set_state;       /* tenant, conversation, state, actor, if_version */
 extern const struct db_statement context_rename_customer; /* tenant, customer, name, if_version, actor */
 extern const struct db_statement context_set_read_mark;   /* tenant, conversation, agent, message */
 extern const struct db_statement context_make_partitions; /* months ahead */
+extern const struct db_statement context_prune_intake;    /* days to keep */
 
 /* ---- the feed ---- */
 extern const struct db_statement context_select_changes; /* tenant, after, limit: CHANGE_* columns */
@@ -31,13 +39,13 @@ extern const struct db_statement context_select_opened_conversation; /* the same
 extern const struct db_statement context_select_stored_message;      /* tenant, actor, idempotency key */
 extern const struct db_statement context_select_stored_thread;       /* the same */
 extern const struct db_statement context_select_messages;            /* tenant, conversation, before, limit */
-extern const struct db_statement context_select_timeline;            /* tenant, customer, before, limit */
+extern const struct db_statement context_select_timeline;            /* tenant, customer of a person, before, limit */
 extern const struct db_statement context_count_conversation;         /* tenant, id: 0 or 1 */
 extern const struct db_statement context_count_customer;             /* tenant, id: 0 or 1 */
-extern const struct db_statement context_select_customers;           /* tenant, ids[] */
-extern const struct db_statement context_select_identities;          /* tenant, customers[] */
-extern const struct db_statement context_select_consents;            /* tenant, customers[] */
 extern const struct db_statement context_find_by_identity;           /* tenant, kind, scope, value */
 extern const struct db_statement context_find_by_name;               /* tenant, prefix, after, limit */
+
+extern const struct db_statement context_select_blobs;               /* tenant, sha256[]: size, type, or NULL */
+extern const struct db_statement context_select_refused;             /* tenant, id: refused.c has the columns */
 
 #endif

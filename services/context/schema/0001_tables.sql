@@ -23,24 +23,31 @@ CREATE TABLE context.counter (
     conversation_number bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 10);
 
--- The row that is locked, in id order, before anything below it changes.
+-- A person is one customer, or several that merges connect (0006). root_id is the smallest id of them: the
+-- row that is locked, in id order, before anything of the person changes. was_merged stays true for ever:
+-- where it is false, nobody's root was ever another.
 CREATE TABLE context.customer (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
+    root_id uuid NOT NULL,
     version integer NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    was_merged boolean NOT NULL DEFAULT false,
     display_name text NOT NULL DEFAULT '',
     name_key text COLLATE "C" NOT NULL
         GENERATED ALWAYS AS (lower(left(display_name, 100) COLLATE "und-x-icu")) STORED,
     PRIMARY KEY (tenant, id)
 ) WITH (fillfactor = 80);
 CREATE INDEX customer_name ON context.customer (tenant, name_key, id);
+CREATE INDEX customer_root ON context.customer (root_id) WHERE root_id <> id;
 
--- customer_id is the leaf: merging adds edges, it never rewrites it.
+-- customer_id is the leaf: merging adds edges, it never rewrites it. root_id is that customer's, so that a batch
+-- finds the row to lock without a second lookup.
 CREATE TABLE context.identity (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
     customer_id uuid NOT NULL,
+    root_id uuid NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     kind smallint NOT NULL,
     is_verified boolean NOT NULL DEFAULT false,
@@ -52,10 +59,13 @@ CREATE TABLE context.identity (
 );
 CREATE INDEX identity_customer ON context.identity (customer_id);
 
+-- customer_id is the leaf that opened it. joined_into_id: where its threads went, for ever.
+-- last_preview is NULL after a split: who reads it makes it from the last message.
 CREATE TABLE context.conversation (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
     customer_id uuid NOT NULL,
+    joined_into_id uuid,
     number bigint NOT NULL,
     opened_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     closed_at timestamptz,
@@ -63,7 +73,7 @@ CREATE TABLE context.conversation (
     version integer NOT NULL DEFAULT 1,
     state smallint NOT NULL DEFAULT 1,
     subject text NOT NULL DEFAULT '',
-    last_preview text NOT NULL DEFAULT '',
+    last_preview text DEFAULT '',
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, number)
 ) WITH (fillfactor = 80);
@@ -107,6 +117,7 @@ CREATE TABLE context.message (
     sequence integer NOT NULL DEFAULT 0,
     direction smallint NOT NULL,
     kind smallint NOT NULL DEFAULT 1,
+    media_count smallint NOT NULL DEFAULT 0,    -- its parts in context.media, which say how its media stand
     is_removed boolean NOT NULL DEFAULT false,
     provider_id text COLLATE "C",
     author_id text COLLATE "C",
@@ -118,13 +129,10 @@ CREATE INDEX message_conversation ON context.message (conversation_id, id);
 CREATE INDEX message_customer ON context.message (customer_id, id);
 CREATE TABLE context.message_default PARTITION OF context.message DEFAULT;
 
--- The provider's payload as it came, for every recorded event, and the connector's numbering of it.
--- The id is the message's where the event made one.
+-- The provider's payload as it came, for every recorded event. The id is the message's where the event made one.
 CREATE TABLE context.message_raw (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
-    boot_n bigint NOT NULL DEFAULT 0,
-    boot_id text COLLATE "C",
     raw_type text COLLATE "C",
     raw bytea,
     PRIMARY KEY (tenant, id)
@@ -155,12 +163,18 @@ CREATE TABLE context.change (
     conversation_id uuid,
     thread_id uuid,
     customer_id uuid,
+    other_conversation_id uuid,
+    other_customer_id uuid,
     message_id uuid,
     occurred_at timestamptz,
     watermark_at timestamptz,
     failure_reason smallint,
     receipt_state smallint,
     consent smallint,
+    media_count smallint,
+    media_part smallint,
+    attempt_count integer,
+    refused_id uuid,
     is_new_conversation boolean NOT NULL DEFAULT false,
     is_reopened boolean NOT NULL DEFAULT false,
     account_id text COLLATE "C",
@@ -220,14 +234,29 @@ CREATE TABLE context.outbound_key (
     PRIMARY KEY (tenant, actor_id, idempotency_key)
 );
 
--- Events refused for good, whole. The same event refused again is the same row.
+-- Events refused for good, whole. The same event refused again is the same row. The bytes of a dead one
+-- (is_dead) were never read. A replay that records it says here what it recorded.
 CREATE TABLE context.refused_event (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    replayed_at timestamptz,
+    boot_n bigint NOT NULL DEFAULT 0,
+    boot_lane integer NOT NULL DEFAULT 0,
+    attempts integer NOT NULL DEFAULT 1,
+    state smallint NOT NULL DEFAULT 1,          -- 1 open, 2 replayed: it is recorded
+    recorded_result smallint NOT NULL DEFAULT 0,
+    recorded_sequence integer NOT NULL DEFAULT 0,
+    recorded_message uuid,
+    recorded_conversation uuid,
+    recorded_thread uuid,
+    is_dead boolean NOT NULL DEFAULT false,
     content_hash bytea NOT NULL,
     account_id text COLLATE "C" NOT NULL,
+    channel text COLLATE "C" NOT NULL,
     event_key text COLLATE "C" NOT NULL,
+    boot_id text COLLATE "C" NOT NULL DEFAULT '',
+    replayed_by text COLLATE "C",
     reason text NOT NULL,
     event bytea NOT NULL,
     PRIMARY KEY (tenant, id),

@@ -35,9 +35,11 @@ BEGIN
         WHERE e.what < 10 AND e.is_new AND (e.name <> '' OR e.what = 5) ORDER BY e.n
     LOOP
         IF v_event.what = 5 AND v_event.flag THEN
-            UPDATE context.identity i SET is_verified = true
+            -- Its root: when this batch has just made it, who merged meanwhile has not seen it.
+            UPDATE context.identity i SET is_verified = true, root_id = c.root_id FROM context.customer c
             WHERE i.tenant = p_tenant AND i.kind = v_event.kind AND i.scope = v_event.scope AND i.value = v_event.value
-              AND i.customer_id = v_event.customer AND NOT i.is_verified;
+              AND i.customer_id = v_event.customer AND c.tenant = p_tenant AND c.id = v_event.customer
+              AND (NOT i.is_verified OR i.root_id <> c.root_id);
         END IF;
         IF v_event.name <> '' THEN
             UPDATE context.identity i SET display_name = v_event.name
@@ -55,10 +57,13 @@ CREATE FUNCTION context.record(p_tenant text, p_reopen_window_ms bigint,
     p_sender_kinds integer[], p_sender_scopes text[], p_sender_values text[], p_sender_names text[],
     p_thread_keys text[], p_thread_public boolean[], p_thread_titles text[], p_thread_urls text[], p_origin_keys text[],
     p_provider_ids text[], p_contents bytea[], p_previews text[], p_subjects text[], p_is_echo boolean[],
-    p_raws bytea[], p_raw_types text[], p_boot_ids text[], p_boot_numbers bigint[],
+    p_raws bytea[], p_raw_types text[], p_boot_ids text[], p_boot_lanes integer[], p_boot_numbers bigint[],
     p_words text[], p_flags boolean[], p_states integer[],
     p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[], p_claim_names text[],
-    p_delivery_ids text[], p_watermarks timestamptz[], p_reasons integer[], p_provider_codes text[], p_provider_texts text[])
+    p_delivery_ids text[], p_watermarks timestamptz[], p_reasons integer[], p_provider_codes text[], p_provider_texts text[],
+    p_media_counts integer[], p_media_places integer[], p_media_parts integer[], p_media bytea[],
+    p_repeat_places integer[], p_repeat_boots text[], p_repeat_lanes integer[], p_repeat_numbers bigint[],
+    p_customers_max integer DEFAULT 1000)
 RETURNS TABLE (n integer, result integer, id uuid, conversation_id uuid, thread_id uuid, sequence integer, change_sequence bigint)
 LANGUAGE plpgsql
 SET plan_cache_mode = force_custom_plan SET enable_seqscan = off
@@ -66,7 +71,15 @@ AS $$
 #variable_conflict use_column
 DECLARE
     v_identity uuid[];
-    v_customer uuid[];
+    v_customer uuid[];                  -- leaves, and the roots of their persons
+    v_root uuid[];
+    v_claimed uuid[] := '{}';           -- whose the claimed identities are: leaves and roots
+    v_claimed_root uuid[] := '{}';
+    v_merged uuid[] := '{}';            -- merges made of claims
+    v_merged_other uuid[] := '{}';
+    v_merged_reason text[] := '{}';
+    v_is_claimed_missing boolean := false;
+    v_was_merged boolean;
     v_is_missing boolean;
     v_has_people boolean;
     v_known_id uuid[];
@@ -95,22 +108,35 @@ BEGIN
         SET LOCAL plan_cache_mode = force_generic_plan;
     END IF;
 
-    -- Who: make those who are missing, then take the customers' locks, which cover all below them.
+    -- Who: make those who are missing, then take the locks of the persons' roots, which cover all below them.
     FOR v_pass IN 1..2 LOOP
-        SELECT array_agg(i.id ORDER BY e.n), array_agg(i.customer_id ORDER BY e.n), bool_or(i.id IS NULL AND e.what < 10),
+        SELECT array_agg(i.id ORDER BY e.n), array_agg(i.customer_id ORDER BY e.n), array_agg(i.root_id ORDER BY e.n), bool_or(i.id IS NULL AND e.what < 10),
                bool_or(e.what IN (5, 6) OR (e.what < 10 AND e.name <> '' AND i.display_name <> e.name))
-        INTO v_identity, v_customer, v_is_missing, v_has_people
+        INTO v_identity, v_customer, v_root, v_is_missing, v_has_people
         FROM unnest(p_what, p_sender_kinds, p_sender_scopes, p_sender_values, p_sender_names)
              WITH ORDINALITY AS e (what, kind, scope, value, name, n)
-        LEFT JOIN LATERAL (SELECT t.id, t.customer_id, t.display_name FROM context.identity t WHERE t.tenant = p_tenant
+        LEFT JOIN LATERAL (SELECT t.id, t.customer_id, t.root_id, t.display_name FROM context.identity t WHERE t.tenant = p_tenant
                            AND t.kind = e.kind AND t.scope = e.scope AND t.value = e.value LIMIT 1) i ON true;
-        EXIT WHEN NOT v_is_missing OR v_pass = 2;
+        IF 5 = ANY (p_what) THEN
+            SELECT * INTO v_claimed, v_claimed_root, v_is_claimed_missing
+            FROM context.claimed_customers(p_tenant, p_what, p_flags, p_claim_kinds, p_claim_scopes, p_claim_values);
+        END IF;
+        EXIT WHEN v_pass = 2 OR NOT (v_is_missing OR v_is_claimed_missing);
         PERFORM context.record_senders(p_tenant, p_what, p_accounts, p_keys, p_sender_kinds, p_sender_scopes, p_sender_values,
             p_sender_names, p_flags, p_claim_kinds, p_claim_scopes, p_claim_values, p_claim_names);
     END LOOP;
-    PERFORM FROM (SELECT DISTINCT u.customer FROM unnest(v_customer, p_what) u (customer, what) WHERE u.what < 10 ORDER BY 1) e
-    CROSS JOIN LATERAL (SELECT FROM context.customer c WHERE c.tenant = p_tenant AND c.id = e.customer
+    SELECT bool_or(CASE WHEN c.root_id = c.id THEN c.was_merged ELSE context.moved() END) INTO v_was_merged
+    FROM (SELECT u.root FROM unnest(v_root, p_what) u (root, what) WHERE u.what < 10 UNION SELECT unnest(v_claimed_root) ORDER BY 1) e
+    CROSS JOIN LATERAL (SELECT c.id, c.root_id, c.was_merged FROM context.customer c WHERE c.tenant = p_tenant AND c.id = e.root
                         LIMIT 1 FOR NO KEY UPDATE) c;
+    IF v_was_merged AND EXISTS (
+        SELECT FROM (SELECT u.customer, u.root FROM unnest(v_customer, v_root, p_what) u (customer, root, what) WHERE u.what < 10
+                     UNION SELECT * FROM unnest(v_claimed, v_claimed_root)) e
+        CROSS JOIN LATERAL (SELECT c.root_id FROM context.customer c WHERE c.tenant = p_tenant AND c.id = e.customer LIMIT 1) c
+        WHERE c.root_id <> e.root)
+    THEN
+        PERFORM context.moved();
+    END IF;
 
     -- What is known already. Nobody else can be recording the same event of the same sender now.
     SELECT array_agg(k.id ORDER BY e.n), array_agg(k.content_hash ORDER BY e.n), array_agg(k.id IS NULL ORDER BY e.n),
@@ -134,10 +160,10 @@ BEGIN
                            AND r.id = t.conversation_id LIMIT 1) c ON true;
         EXIT WHEN NOT v_is_missing OR v_pass = 2;
         SELECT * INTO v_opened, v_firsts, v_reopened FROM context.open_threads(p_tenant, p_reopen_window_ms, p_accounts, p_channels, v_identity,
-            v_customer, p_thread_keys, p_thread_public, p_thread_titles, p_thread_urls, p_origin_keys, v_is_message);
+            v_root, p_thread_keys, p_thread_public, p_thread_titles, p_thread_urls, p_origin_keys, v_is_message);
     END LOOP;
 
-    -- In which order: payload order in each thread, under its customer's lock.
+    -- In which order: payload order in each thread, under its person's lock.
     SELECT array_agg(w.sequence ORDER BY w.n), array_agg(w.last ORDER BY w.n), array_agg(w.is_first ORDER BY w.n)
     INTO v_sequence, v_last, v_is_first
     FROM (SELECT e.n, CASE WHEN e.is_message THEN
@@ -159,20 +185,42 @@ BEGIN
     END IF;
 
     INSERT INTO context.message (tenant, id, conversation_id, thread_id, customer_id, occurred_at, received_at, sequence,
-                                 direction, kind, is_removed, provider_id, reaction, content)
+                                 direction, kind, media_count, is_removed, provider_id, reaction, content)
     SELECT p_tenant, e.id, e.conversation, e.thread, e.customer, e.occurred, e.received, e.sequence,
-           CASE WHEN e.is_echo THEN 2 ELSE 1 END, e.what, e.what = 4 AND coalesce(e.flag, false), nullif(e.provider_id, ''),
+           CASE WHEN e.is_echo THEN 2 ELSE 1 END, e.what, e.media_count, e.what = 4 AND coalesce(e.flag, false), nullif(e.provider_id, ''),
            CASE WHEN e.what = 4 THEN e.word END, e.content
     FROM unnest(v_is_message, p_ids, v_conversation, v_thread, v_customer, p_occurred, p_received, v_sequence, p_is_echo, p_what,
-                p_flags, p_provider_ids, p_words, p_contents)
+                p_flags, p_media_counts, p_provider_ids, p_words, p_contents)
          AS e (is_message, id, conversation, thread, customer, occurred, received, sequence, is_echo, what,
-               flag, provider_id, word, content)
+               flag, media_count, provider_id, word, content)
     WHERE e.is_message;
-    INSERT INTO context.message_raw (tenant, id, boot_n, boot_id, raw_type, raw)
-    SELECT p_tenant, e.id, e.boot_n, nullif(e.boot_id, ''), nullif(e.raw_type, ''), e.raw
-    FROM unnest(v_is_new, p_ids, p_boot_numbers, p_boot_ids, p_raw_types, p_raws)
-         AS e (is_new, id, boot_n, boot_id, raw_type, raw)
+    INSERT INTO context.message_raw (tenant, id, raw_type, raw)
+    SELECT p_tenant, e.id, nullif(e.raw_type, ''), e.raw
+    FROM unnest(v_is_new, p_ids, p_raw_types, p_raws) AS e (is_new, id, raw_type, raw)
     WHERE e.is_new;
+    IF cardinality(p_media_places) > 0 THEN
+        INSERT INTO context.media (tenant, message_id, part_index, state, media)
+        SELECT p_tenant, p_ids[m.place], m.part, 1, m.media
+        FROM unnest(p_media_places, p_media_parts, p_media) AS m (place, part, media) WHERE v_is_message[m.place];
+    END IF;
+
+    -- The manifest, for the audit. What contradicts is left to context.refuse(), which keeps it.
+    INSERT INTO context.intake (tenant, id, boot_id, boot_lane, block, event_count, numbers, ids, results, whats, accounts)
+    SELECT p_tenant, context.uuid7(), e.boot, e.lane, e.number >> 16, count(*), array_agg(e.number),
+           array_agg(coalesce(e.known_id, e.id)), array_agg(CASE WHEN e.is_new THEN 1 ELSE 2 END), array_agg(e.what), array_agg(e.account)
+    FROM unnest(p_boot_ids, p_boot_lanes, p_boot_numbers, v_is_new, p_ids, v_known_id, v_known_hash, p_hashes, p_what, p_accounts)
+         AS e (boot, lane, number, is_new, id, known_id, known_hash, hash, what, account)
+    WHERE e.number > 0 AND (e.is_new OR e.known_hash = e.hash)
+    GROUP BY e.boot, e.lane, e.number >> 16;
+    IF cardinality(p_repeat_places) > 0 THEN
+        INSERT INTO context.intake (tenant, id, boot_id, boot_lane, block, event_count, numbers, ids, results, whats, accounts)
+        SELECT p_tenant, context.uuid7(), r.boot, r.lane, r.number >> 16, count(*), array_agg(r.number),
+               array_agg(coalesce(v_known_id[r.place], p_ids[r.place])), array_agg(2), array_agg(p_what[r.place]),
+               array_agg(p_accounts[r.place])
+        FROM unnest(p_repeat_places, p_repeat_boots, p_repeat_lanes, p_repeat_numbers) AS r (place, boot, lane, number)
+        WHERE v_is_new[r.place] OR v_known_hash[r.place] = p_hashes[r.place]
+        GROUP BY r.boot, r.lane, r.number >> 16;
+    END IF;
 
     -- Found by key, updated in place; nobody else can have moved these rows, so a miss is our own fault.
     UPDATE context.thread t SET last_sequence = e.sequence, last_inbound_at = greatest(t.last_inbound_at, e.inbound_at)
@@ -204,9 +252,14 @@ BEGIN
             p_sender_names, p_words, p_flags, p_states, p_claim_kinds, p_claim_scopes, p_claim_values);
     END IF;
 
+    IF 5 = ANY (p_what) THEN
+        SELECT * INTO v_merged, v_merged_other, v_merged_reason
+        FROM context.merge_claims(p_tenant, p_customers_max, p_what, v_is_new, p_ids, v_customer, v_claimed, p_words);
+    END IF;
+
     -- The feed, last: from here to the commit the tenant's other writers wait. A typing mark of somebody
     -- who has no thread is nobody's to see.
-    SELECT count(*) FILTER (WHERE e.is_new AND (e.what <> 12 OR e.thread IS NOT NULL)) INTO v_changes
+    SELECT count(*) FILTER (WHERE e.is_new AND (e.what <> 12 OR e.thread IS NOT NULL)) + cardinality(v_merged) INTO v_changes
     FROM unnest(v_is_new, p_what, v_thread) e (is_new, what, thread);
     v_conversations := cardinality(v_opened);
     IF v_changes > 0 THEN
@@ -218,7 +271,7 @@ BEGIN
         FROM unnest(v_opened, v_firsts) WITH ORDINALITY AS o (conversation, n, number);
         INSERT INTO context.change (tenant, sequence, at, kind, direction, message_kind, state, message_sequence,
             conversation_number, conversation_id, thread_id, customer_id, message_id, occurred_at, watermark_at,
-            failure_reason, receipt_state, consent, is_new_conversation, is_reopened, account_id, channel, text,
+            failure_reason, receipt_state, consent, media_count, is_new_conversation, is_reopened, account_id, channel, text,
             provider_id, delivery_id, provider_code, provider_text, reason)
         SELECT p_tenant, v_change_base + row_number() OVER (ORDER BY e.n), v_at,
                CASE e.what WHEN 6 THEN 8 WHEN 11 THEN 4 WHEN 12 THEN 5 ELSE 1 END,
@@ -227,6 +280,7 @@ BEGIN
                coalesce(e.number, v_number_base + array_position(v_opened, e.conversation)),
                e.conversation, e.thread, e.customer, CASE WHEN e.is_message THEN e.id END, e.occurred, e.watermark,
                e.reason, CASE WHEN e.what = 11 THEN e.state END, CASE WHEN e.what = 6 THEN e.state END,
+               CASE WHEN e.is_message THEN nullif(e.media_count, 0) END,
                e.is_message AND e.is_first AND e.conversation = ANY (v_opened),
                e.is_message AND e.is_first AND e.conversation = ANY (v_reopened),
                e.account, e.channel, CASE WHEN e.is_message THEN e.preview END,
@@ -234,11 +288,14 @@ BEGIN
                CASE WHEN e.what = 6 THEN e.word WHEN e.what = 12 AND e.flag THEN 'stopped' END
         FROM unnest(v_is_new, v_is_message, p_what, p_ids, v_sequence, v_number, v_conversation, v_thread, v_customer,
                     p_occurred, p_watermarks, p_reasons, p_states, p_flags, v_is_first, p_is_echo, p_accounts, p_channels,
-                    p_previews, p_provider_ids, p_delivery_ids, p_provider_codes, p_provider_texts, p_words)
+                    p_previews, p_provider_ids, p_delivery_ids, p_provider_codes, p_provider_texts, p_words, p_media_counts)
              WITH ORDINALITY AS e (is_new, is_message, what, id, sequence, number, conversation, thread, customer,
                     occurred, watermark, reason, state, flag, is_first, is_echo, account, channel,
-                    preview, provider_id, delivery_id, provider_code, provider_text, word, n)
+                    preview, provider_id, delivery_id, provider_code, provider_text, word, media_count, n)
         WHERE e.is_new AND (e.what <> 12 OR e.thread IS NOT NULL);
+        INSERT INTO context.change (tenant, sequence, at, kind, customer_id, other_customer_id, reason)
+        SELECT p_tenant, v_change_base + v_changes - cardinality(v_merged) + m.n, v_at, 11, m.customer, m.other, m.reason
+        FROM unnest(v_merged, v_merged_other, v_merged_reason) WITH ORDINALITY AS m (customer, other, reason, n);
     END IF;
 
     RETURN QUERY
@@ -253,30 +310,4 @@ BEGIN
     LEFT JOIN LATERAL (SELECT r.id, r.conversation_id, r.thread_id, r.sequence FROM context.message r
                        WHERE r.tenant = p_tenant AND r.id = e.known_id LIMIT 1) m ON true
     ORDER BY e.n;
-END $$;
-
--- Keeps events refused for good, whole; gives the feed's sequence, 0 when all were kept before.
-CREATE FUNCTION context.refuse(p_tenant text, p_ids uuid[], p_accounts text[], p_channels text[], p_keys text[],
-    p_hashes bytea[], p_reasons text[], p_events bytea[]) RETURNS bigint LANGUAGE plpgsql AS $$
-DECLARE
-    v_new uuid[];
-    v_base record;
-BEGIN
-    WITH kept AS (
-        INSERT INTO context.refused_event (tenant, id, content_hash, account_id, event_key, reason, event)
-        SELECT p_tenant, e.id, e.hash, e.account, e.key, e.reason, e.event
-        FROM unnest(p_ids, p_hashes, p_accounts, p_keys, p_reasons, p_events) AS e (id, hash, account, key, reason, event)
-        ORDER BY e.hash
-        ON CONFLICT (tenant, content_hash) DO NOTHING
-        RETURNING id)
-    SELECT coalesce(array_agg(k.id), '{}') INTO v_new FROM kept k;
-    IF cardinality(v_new) = 0 THEN
-        RETURN 0;
-    END IF;
-    SELECT * INTO v_base FROM context.advance(p_tenant, cardinality(v_new), 0);
-    INSERT INTO context.change (tenant, sequence, at, kind, account_id, channel, reason)
-    SELECT p_tenant, v_base.change_base + row_number() OVER (ORDER BY e.n), clock_timestamp(), 9, e.account, e.channel, e.reason
-    FROM unnest(p_ids, p_accounts, p_channels, p_reasons) WITH ORDINALITY AS e (id, account, channel, reason, n)
-    WHERE e.id = ANY (v_new);
-    RETURN v_base.change_base + cardinality(v_new);
 END $$;
