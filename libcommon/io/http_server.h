@@ -70,7 +70,8 @@ const char *http_exchange_param(struct http_exchange *exchange, const char *name
 struct arena *http_exchange_arena(struct http_exchange *exchange); /* lives until the answer */
 uint64_t http_exchange_started_ms(const struct http_exchange *exchange);
 
-/* The answer. Header strings and body are copied; a header with a line break in it is left out. reply and
+/* The answer. Header strings and body are copied; a header with a line break in it is left out,
+ * and one set again replaces the first. reply and
  * upgrade return false when the server has answered already: deadline, or it was freed. */
 void http_exchange_set_header(struct http_exchange *exchange, const char *name, const char *value);
 bool http_exchange_reply(struct http_exchange *exchange, int status, const char *content_type,

@@ -164,8 +164,15 @@ const char *http_exchange_param(struct http_exchange *exchange, const char *name
 
 void http_exchange_set_header(struct http_exchange *exchange, const char *name, const char *value)
 {
-    struct http_pair *pair = arena_alloc(exchange->arena, sizeof(*pair));
+    struct http_pair *pair = exchange->answer_headers;
 
+    while (pair != NULL && strcasecmp(pair->name, name) != 0)
+        pair = pair->next;
+    if (pair != NULL) {
+        pair->value = arena_strdup(exchange->arena, value);
+        return;
+    }
+    pair = arena_alloc(exchange->arena, sizeof(*pair));
     if (pair == NULL)
         return;
     pair->name = arena_strdup(exchange->arena, name);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cors.h"
+#include "media.h"
 
 #define KEY_BYTES_MAX 128
 
@@ -19,16 +20,32 @@ static void on_authenticated(struct call *call);
 void api_handle(void *arg, struct http_exchange *exchange)
 {
     struct gateway *gateway = arg;
-    struct call *call = call_new(gateway, exchange);
     const char *method = http_exchange_method(exchange);
     struct str_view id = { "", 0 };
+    struct call *call;
 
+    if (http_exchange_sink_arg(exchange) != NULL) {
+        media_upload_whole(http_exchange_sink_arg(exchange));
+        return;
+    }
+    if (media_is_download(exchange)) {
+        media_download(gateway, exchange);
+        return;
+    }
+    call = call_new(gateway, exchange);
     cors_apply(&gateway->config->allowed_origins, exchange);
     if (cors_preflight(&gateway->config->allowed_origins, exchange)) {
         call_reply_text(call, 204, NULL, STR_LITERAL(""));
         return;
     }
     call_dispatch(call, method, &id);
+}
+
+void api_head(void *arg, struct http_exchange *exchange)
+{
+    if (strcmp(http_exchange_method(exchange), "POST") == 0 &&
+        strcmp(http_exchange_path(exchange), MEDIA_UPLOAD_PATH) == 0)
+        media_upload_begin(arg, exchange);
 }
 
 void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
@@ -54,8 +71,7 @@ static bool is_json(const char *content_type)
            str_equal_nocase(str_trim(type), STR_LITERAL("application/json"));
 }
 
-/* "Bearer …" (RFC 6750 §2.1); NULL when it is not that. */
-static const char *bearer_of(struct http_exchange *exchange)
+const char *api_bearer(struct http_exchange *exchange)
 {
     const char *header = http_exchange_header(exchange, "Authorization");
 
@@ -90,7 +106,7 @@ static void call_dispatch(struct call *call, const char *method, struct str_view
     else if (call->route->flags & ROUTE_PUBLIC)
         on_authenticated(call);
     else
-        call_authenticate(call, bearer_of(call->exchange), false, on_authenticated);
+        call_authenticate(call, api_bearer(call->exchange), false, on_authenticated);
 }
 
 /* Answers and returns false when a required header is absent or wrong. */

@@ -23,7 +23,7 @@ struct body_field {
     const char *pointer; /* JSON Pointer: "/text", "/recipient/kind" */
     enum body_type type;
     bool is_required;
-    uint32_t min, max;                    /* characters, or the number itself; lists: items */
+    uint32_t min, max; /* characters, or the number itself; lists: characters of an item (0: 64), items */
     const ProtobufCEnumDescriptor *words; /* BODY_ENUM */
 };
 
@@ -31,6 +31,7 @@ enum route_flags {
     ROUTE_PUBLIC = 1,   /* no session needed */
     ROUTE_KEYED = 2,    /* Idempotency-Key required */
     ROUTE_IF_MATCH = 4, /* If-Match required */
+    ROUTE_SINK = 8,     /* the body goes to a sink: api_head() */
 };
 
 struct route {
@@ -61,6 +62,7 @@ struct call {
     const char *token;               /* of the session; "" on public routes */
     const Guichet__V1__Agent *agent; /* NULL on public routes */
     const char *key;                 /* Idempotency-Key; "" when none */
+    char *joining_id;                /* of a join: the conversation that stays */
     struct json_object *body;        /* NULL when none */
     uint64_t started_ms;
     /* What a handler needs between its steps. */
@@ -79,6 +81,10 @@ void api_handle(void *arg, struct http_exchange *exchange);
 /* Problems of the listeners themselves, in our shape. */
 void api_problem(void *arg, struct http_exchange *exchange, int status, const char *detail,
                  struct buf *ret_body);
+/* The head is there: uploads go to a sink. */
+void api_head(void *arg, struct http_exchange *exchange);
+/* "Bearer …" (RFC 6750 §2.1); NULL when it is not that. */
+const char *api_bearer(struct http_exchange *exchange);
 /* What every answer carries. */
 void call_headers(struct http_exchange *exchange);
 /* A call with trace and headers every answer has; for listeners that have no routes. */
@@ -116,6 +122,9 @@ void call_reply(struct call *call, int status, const ProtobufCMessage *message);
 void call_reply_text(struct call *call, int status, const char *content_type, struct str_view body);
 void call_reply_page(struct call *call, const char *scope, ProtobufCMessage *const *items, size_t count,
                      const char *next_id /* NULL: the last page */);
+/* From a source; false: too late, and it has ended. */
+bool call_reply_stream(struct call *call, int status, const char *content_type, uint64_t size,
+                       const struct http_body_source *source, struct http_stream **ret_stream);
 void call_problem(struct call *call, const struct problem *problem);
 void call_fail(struct call *call, const struct err *err); /* by the error's kind */
 void call_bad_member(struct call *call, const char *pointer, const char *detail);

@@ -105,6 +105,17 @@ void call_reply_text(struct call *call, int status, const char *content_type, st
     call_free(&call);
 }
 
+bool call_reply_stream(struct call *call, int status, const char *content_type, uint64_t size,
+                       const struct http_body_source *source, struct http_stream **ret_stream)
+{
+    bool is_begun;
+
+    call_count(call, status);
+    is_begun = http_exchange_reply_stream(call->exchange, status, content_type, size, source, ret_stream);
+    call_free(&call);
+    return is_begun;
+}
+
 /* Every rendered answer ends here: past its cap it would be cut in the middle. */
 static void call_reply_buf(struct call *call, int status, const char *content_type, const struct buf *body)
 {

@@ -13,6 +13,7 @@
 
 #define POINTER_BYTES 96
 #define NAME_BYTES_MAX 64
+#define LIST_ITEM_MAX 64
 
 static const struct body_field *field_find(const struct body_field *fields, const char *pointer)
 {
@@ -102,7 +103,10 @@ static const char *text_fault(const struct body_field *field, struct json_object
 
 static const char *list_fault(const struct body_field *field, struct json_object *value)
 {
-    const struct body_field item = { .pointer = field->pointer, .type = BODY_TEXTS, .min = 1, .max = 64 };
+    const struct body_field item = { .pointer = field->pointer,
+                                     .type = BODY_TEXTS,
+                                     .min = 1,
+                                     .max = field->min > 0 ? field->min : LIST_ITEM_MAX };
 
     if (!json_object_is_type(value, json_type_array))
         return "not a list of strings";
@@ -112,7 +116,7 @@ static const char *list_fault(const struct body_field *field, struct json_object
         struct json_object *element = json_object_array_get_idx(value, i);
 
         if (!json_object_is_type(element, json_type_string) || text_fault(&item, element) != NULL)
-            return "an item is not a string of 1 to 64 characters";
+            return "an item is not a string, is empty or too long";
     }
     return NULL;
 }

@@ -69,7 +69,8 @@ bool frames_is_for(const Guichet__V1__Event *event, const Guichet__V1__Agent *ag
 {
     if (agent->role >= GUICHET__V1__ROLE__ROLE_SUPERVISOR)
         return true;
-    if (event->type == TYPE(EVENT_REFUSED))
+    if (event->type == TYPE(EVENT_REFUSED) || event->type == TYPE(DEAD_LETTER_ADDED) ||
+        event->type == TYPE(DEAD_LETTER_RESOLVED))
         return false;
     if (strcmp(event->agent_id, agent->id) == 0 || strcmp(event->previous_agent_id, agent->id) == 0)
         return true;

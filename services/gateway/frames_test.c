@@ -26,6 +26,8 @@ static const struct {
     { "my presence", TYPE(PRESENCE_CHANGED), "", "me", "", "", true },
     { "a colleague's presence", TYPE(PRESENCE_CHANGED), "", "you", "", "", false },
     { "a customer", TYPE(CUSTOMER_UPDATED), "", "", "", "", true },
+    { "dead letter, even mine", TYPE(DEAD_LETTER_ADDED), "c", "me", "", "q1", false },
+    { "replayed dead letter of nobody", TYPE(DEAD_LETTER_RESOLVED), "", "", "", "", false },
     { "refused, even mine", TYPE(EVENT_REFUSED), "c", "me", "", "q1", false },
 };
 

@@ -10,6 +10,8 @@
 #include "api.h"
 #include "auth.h"
 #include "events.h"
+#include "guichet/v1/blob.pb-c.h"
+#include "media.h"
 #include "tickets.h"
 
 /* The server's own deadline comes after ours: it is the net, 504 is ours to say. */
@@ -46,6 +48,7 @@ static bool listeners_new(struct gateway *gateway, struct err *err)
         .body_max_bytes = config->body_max_bytes,
         .answer_timeout_ms = slowest_ms + ANSWER_MARGIN_MS,
         .handler = api_handle,
+        .head = api_head,
         .problem = api_problem,
         .arg = gateway,
     };
@@ -114,7 +117,10 @@ bool gateway_new(struct loop *loop, const struct gateway_config *config, struct 
     if (!client_new(gateway, &guichet__v1__routing__descriptor, "routing", &config->routing,
                     &gateway->routing, err) ||
         !client_new(gateway, &guichet__v1__context__descriptor, "context", &config->context,
-                    &gateway->context, err)) {
+                    &gateway->context, err) ||
+        !client_new(gateway, &guichet__v1__blobs__descriptor, "context_blobs", &config->context_blobs,
+                    &gateway->blobs, err) ||
+        !media_new(gateway, err)) {
         gateway_free(&gateway);
         return false;
     }
@@ -152,6 +158,8 @@ void gateway_free(struct gateway **gateway)
     mesh_client_free(&closing->context);
     http_server_free(&closing->api);
     http_server_free(&closing->sockets);
+    media_free(&closing->media);
+    mesh_client_free(&closing->blobs);
     events_free(&closing->events);
     auth_sessions_free(&closing->sessions);
     tickets_free(&closing->tickets);

@@ -16,6 +16,7 @@
 struct sessions;
 struct tickets;
 struct events;
+struct media;
 
 struct gateway_config {
     struct service_config service;
@@ -46,6 +47,13 @@ struct gateway_config {
     uint32_t poll_ms;
     uint32_t ring_events;
     uint32_t read_events;
+    struct config_strings context_blobs;
+    char *media_base_url;
+    char *media_key;
+    char *media_key_previous;
+    uint32_t media_link_ttl_ms;
+    uint32_t upload_ttl_ms;
+    uint64_t upload_max_bytes;
 };
 
 extern const struct config_key gateway_keys[];
@@ -62,6 +70,8 @@ enum gateway_stat {
     GATEWAY_RESYNCS,
     GATEWAY_TAILS,
     GATEWAY_DOORBELLS,
+    GATEWAY_UPLOADS,
+    GATEWAY_DOWNLOADS,
     GATEWAY_STAT_COUNT,
 };
 
@@ -74,6 +84,8 @@ struct gateway {
     struct stats *stats;
     struct mesh_client *routing;
     struct mesh_client *context;
+    struct mesh_client *blobs;
+    struct media *media;
     struct sessions *sessions;
     struct tickets *tickets;
     struct events *events;

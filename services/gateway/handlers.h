@@ -8,6 +8,7 @@
 extern const struct body_field sessions_login_body[], sessions_presence_body[], agents_body[];
 extern const struct body_field replies_start_body[], replies_message_body[], replies_note_body[],
     conversations_read_body[];
+extern const struct body_field merges_body[], merges_join_body[];
 extern const struct body_field actions_assign_body[], actions_transfer_body[], customers_body[];
 
 /* sessions.c */
@@ -38,6 +39,19 @@ void customers_find(struct call *call);
 void customers_get(struct call *call);
 void customers_update(struct call *call);
 void customers_timeline(struct call *call);
+/* merges.c, typing.c */
+void merges_create(struct call *call);
+void merges_delete(struct call *call);
+void merges_join(struct call *call);
+void conversations_typing(struct call *call);
+/* dead_letters.c */
+void dead_letters_list(struct call *call);
+void dead_letters_get(struct call *call);
+void dead_letters_replay(struct call *call);
+void dead_letters_drop(struct call *call);
+void audit_get(struct call *call);
+/* media_upload.c: only reached when the body did not go to the sink */
+void media_upload_misplaced(struct call *call);
 /* events_ticket.c, contract.c */
 void events_ticket_create(struct call *call);
 void contract_openapi(struct call *call);

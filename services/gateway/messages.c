@@ -7,37 +7,11 @@
 #include <string.h>
 
 #include "core/pbjson.h"
+#include "media.h"
 
 static const char *list_scope(const struct call *call)
 {
     return arena_printf(call->arena, "%s %s", call->route->path, call->id);
-}
-
-static void media_conceal(Guichet__V1__Media *media)
-{
-    media->provider_url = (char *)protobuf_c_empty_string;
-    media->provider_media_id = (char *)protobuf_c_empty_string;
-}
-
-/* Where the provider keeps a file is not for agents. */
-static void part_conceal(const Guichet__V1__Part *part)
-{
-    if (part->kind_case == GUICHET__V1__PART__KIND_MEDIA)
-        media_conceal(part->media);
-    else if (part->kind_case == GUICHET__V1__PART__KIND_CALL && part->call->recording != NULL)
-        media_conceal(part->call->recording);
-    if (part->kind_case != GUICHET__V1__PART__KIND_TEMPLATE)
-        return;
-    for (size_t i = 0; i < part->template_->n_variables; i++) {
-        if (part->template_->variables[i]->media != NULL)
-            media_conceal(part->template_->variables[i]->media);
-    }
-}
-
-static void message_conceal(Guichet__V1__Message *message)
-{
-    for (size_t i = 0; message->content != NULL && i < message->content->n_parts; i++)
-        part_conceal(message->content->parts[i]);
 }
 
 static void page_answer(struct call *call)
@@ -84,7 +58,7 @@ void messages_reply(struct call *call, const Guichet__V1__ListMessagesReply *rep
                       &(struct err){ .kind = ERR_INTERNAL, .text = "a page of messages over its limit" });
             return;
         }
-        message_conceal(message);
+        media_show(call, message);
         call->messages[i] = message;
         if (message->direction == GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_OUTBOUND)
             request.message_ids[request.n_message_ids++] = message->id;

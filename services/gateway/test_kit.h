@@ -72,6 +72,7 @@ static inline void kit_start(const char *settings)
     buf_printf(
         &yaml,
         "listen: \"127.0.0.1:0\"\nlisten_events: \"127.0.0.1:0\"\nticket_key: env:KIT_TICKET_KEY\n"
+        "media_key: env:KIT_TICKET_KEY\nmedia_base_url: http://localhost/media\n"
         "allowed_origins: [\"https://desk.example\", \"http://localhost:*\"]\n"
         "routing: [\"%s\"]\ncontext: [\"%s\"]\nrouting_doorbells: [\"%s\"]\nattempt_timeout_ms: 500ms\n%s",
         mesh_server_url(fake.routing), mesh_server_url(fake.context), mesh_publisher_url(kit.doorbell),

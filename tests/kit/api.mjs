@@ -72,6 +72,7 @@ export function check(method, pathname, status, headers, text) {
   }
   const contentType = (headers.get ? headers.get('content-type') : headers['content-type']) ?? ''
   const type = contentType.split(';')[0]
+  if (response.content['*/*'] && status < 300) return
   if (!response.content[type]) throw new Error(`${where}: content type ${type} is not documented`)
   if (!type.endsWith('json')) return
   const schema = pointer(...base, 'content', type, 'schema')
@@ -116,6 +117,10 @@ export class Api {
     return { status: response.status, headers: response.headers, text, body: type.split(';')[0].endsWith('json') ? JSON.parse(text) : undefined }
   }
 
+  upload(bytes, contentType, fileName = '') {
+    return this.call('POST', `/media?file_name=${encodeURIComponent(fileName)}`, undefined, { raw: bytes, headers: { 'content-type': contentType } })
+  }
+
   get(pathname, options) { return this.call('GET', pathname, undefined, options) }
   presence(presence) { return this.call('PUT', '/me/presence', { presence }) }
   reply(conversation, text, { key = randomUUID(), ...more } = {}) {
@@ -142,6 +147,16 @@ export class Api {
     if (answer.status !== 201) throw new Error(`ticket: ${answer.status} ${answer.text}`)
     return answer.body.ticket
   }
+}
+
+// A file by its link, as a browser would: { status, headers, bytes, text }.
+export async function download(link, { method = 'GET', headers = {} } = {}) {
+  const response = await fetch(link, { method, headers, signal: AbortSignal.timeout(60000) })
+  const bytes = Buffer.from(await response.arrayBuffer())
+  const isProblem = (response.headers.get('content-type') ?? '').startsWith('application/problem')
+  const text = isProblem ? bytes.toString() : ''
+  check('GET', new URL(link).pathname, response.status, response.headers, text)
+  return { status: response.status, headers: response.headers, bytes, text, body: isProblem ? JSON.parse(text) : undefined }
 }
 
 // GET /v1/events by hand: what a WebSocket client hears that does not get its 101. `headers` replace the handshake's.

@@ -87,11 +87,11 @@ export class House {
     const tcp = (port) => `tcp://127.0.0.1:${port}`
     const contexts = []
     for (let i = 0; i < contextReplicas; i++)
-      contexts.push({ centre: await freePort(), gateway: await freePort(), publish: await freePort(), ops: await freePort() })
+      contexts.push({ centre: await freePort(), gateway: await freePort(), blobs: await freePort(), publish: await freePort(), ops: await freePort() })
     const routings = []
     for (let i = 0; i < routingReplicas; i++)
       routings.push({
-        connector: await freePort(), pull: await freePort(), gateway: await freePort(), ctl: await freePort(),
+        connector: await freePort(), pull: await freePort(), gateway: await freePort(), ctl: await freePort(), blobs: await freePort(),
         publish: await freePort(), ops: await freePort()
       })
     this.ctlAddress = tcp(routings[0].ctl)
@@ -101,12 +101,15 @@ export class House {
     this.hookPort = await freePort()
     this.port = await freePort()
     this.url = `http://127.0.0.1:${this.port}`
+    // The same door under another name: another origin.
+    this.mediaUrl = `http://localhost:${this.port}/media`
 
     contexts.forEach((ports, i) =>
       this.service('context', i, contextReplicas, {
         database_url: this.secret('context_database_url'),
         listen_centre: tcp(ports.centre),
         listen_gateway: tcp(ports.gateway),
+        listen_blobs: tcp(ports.blobs),
         publish: tcp(ports.publish),
         ops_listen: `127.0.0.1:${ports.ops}`,
         ...settings.context
@@ -119,9 +122,13 @@ export class House {
         listen_pull: tcp(ports.pull),
         listen_gateway: tcp(ports.gateway),
         listen_ctl: tcp(ports.ctl),
+        listen_blobs: tcp(ports.blobs),
         publish: tcp(ports.publish),
         context: contexts.map((context) => tcp(context.centre)),
+        context_blobs: contexts.map((context) => tcp(context.blobs)),
         context_doorbells: contexts.map((context) => tcp(context.publish)),
+        media_key: this.secret('media_key'),
+        media_base_url: this.mediaUrl,
         token_key: this.secret('token_key'),
         ops_listen: `127.0.0.1:${ports.ops}`,
         tenants: tenants.map((name) => ({ name, queues: [{ name: 'support', accounts: [`sms-${name}`] }, { name: 'billing', accounts: [] }] })),
@@ -135,6 +142,9 @@ export class House {
       routing: routings.map((routing) => tcp(routing.gateway)),
       routing_doorbells: routings.map((routing) => tcp(routing.publish)),
       context: contexts.map((context) => tcp(context.gateway)),
+      context_blobs: contexts.map((context) => tcp(context.blobs)),
+      media_key: this.secret('media_key'),
+      media_base_url: this.mediaUrl,
       ticket_key: this.secret('ticket_key'),
       events_url: `ws://127.0.0.1:${this.port}/v1/events`,
       allowed_origins: ['http://localhost:*', 'https://desk.example.com'],
@@ -147,6 +157,7 @@ export class House {
       hook_listen: `127.0.0.1:${this.hookPort}`,
       routing: routings.map((routing) => tcp(routing.connector)),
       routing_pull: routings.map((routing) => tcp(routing.pull)),
+      routing_blobs: routings.map((routing) => tcp(routing.blobs)),
       ops_listen: `127.0.0.1:${await freePort()}`,
       allow_private_addresses: true,
       allow_plain_http: true,

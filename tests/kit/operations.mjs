@@ -1,10 +1,13 @@
 // operations.mjs - one valid request of each operation of openapi.yaml, for tests that go through all of them.
 //
+// Only admins may do these.
+export const adminOnly = ['putAgent', 'listDeadLetters', 'getDeadLetter', 'replayDeadLetter', 'dropDeadLetter', 'getAudit']
+
 // A World is a house with a supervisor, an agent and an admin of tenant demo, an admin of tenant other, and a
 // conversation each: what the requests below name.
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { Api, handshake, openapi } from './api.mjs'
+import { Api, download, handshake, openapi } from './api.mjs'
 import { House } from './house.mjs'
 import { Provider } from './provider.mjs'
 import { until } from './wait.mjs'
@@ -34,6 +37,17 @@ const requests = {
   getCustomer: (ids) => ['GET', `/customers/${ids.customer}`],
   updateCustomer: (ids) => ['PATCH', `/customers/${ids.customer}`, { display_name: 'Marie' }, { 'if-match': '*' }],
   getTimeline: (ids) => ['GET', `/customers/${ids.customer}/timeline`],
+  joinConversations: (ids) => ['POST', `/conversations/${ids.conversation}/join`, { other_id: ids.otherConversation }],
+  setTyping: (ids) => ['POST', `/conversations/${ids.conversation}/typing`],
+  mergeCustomers: (ids) => ['POST', `/customers/${ids.customer}/merges`, { other_customer_id: ids.otherCustomer, evidence: 'says so' }],
+  unmergeCustomers: (ids) => ['DELETE', `/merges/${ids.merge}`],
+  uploadMedia: () => ['POST', '/media?file_name=photo.png', Buffer.from('not really a photo'), { 'content-type': 'image/png' }],
+  downloadMedia: (ids) => ['GET', ids.link],
+  listDeadLetters: () => ['GET', '/dead-letters'],
+  getDeadLetter: (ids) => ['GET', `/dead-letters/${ids.deadLetter}`],
+  replayDeadLetter: (ids) => ['POST', `/dead-letters/${ids.deadLetter}/replay`],
+  dropDeadLetter: (ids) => ['POST', `/dead-letters/${ids.deadLetter}/drop`],
+  getAudit: () => ['GET', '/audit'],
   createEventTicket: () => ['POST', '/events/ticket'],
   getOpenapi: () => ['GET', '/openapi.yaml'],
   getEventSchemas: () => ['GET', '/event-schemas.json'],
@@ -50,7 +64,7 @@ export const operations = Object.entries(openapi.paths).flatMap(([template, item
     statuses: Object.keys(operation.responses).map(Number),
     isPublic: Array.isArray(operation.security) && operation.security.length === 0,
     isKeyed: (operation.parameters ?? []).some((parameter) => parameter.$ref === '#/components/parameters/Idempotency-Key'),
-    hasBody: operation.requestBody !== undefined
+    hasBody: operation.requestBody?.content['application/json'] !== undefined
   }))
 )
 assert.deepEqual(operations.map((each) => each.id).sort(), Object.keys(requests).sort(), 'a request for each operation')
@@ -64,6 +78,8 @@ export class World {
   async build() {
     for (const [login, role] of [['alice', 'agent'], ['sue', 'supervisor'], ['ada', 'admin']])
       this.api[login] = await Api.login(this.house, this.house.agent(login, { role, capacity: 50 }))
+    // No channel of ours shows typing yet: the account says that it can, in its announced capabilities (field 9).
+    await this.house.sql("UPDATE routing.channel_account SET capabilities = capabilities || '\\x4801'")
     this.api.oscar = await Api.login(this.house, this.house.agent('oscar', { tenant: 'other', role: 'admin', capacity: 50 }))
     assert.equal((await this.api.alice.presence('online')).status, 200)
     assert.equal((await this.api.oscar.presence('online')).status, 200)
@@ -89,6 +105,25 @@ export class World {
       message: messages[0].id,
       thread: view.conversation.threads[0].id
     }
+    await this.fillMore(tenant, api, this.ids[tenant])
+  }
+
+  // Another customer who is the same person, a file, and a text that came twice with different words.
+  async fillMore(tenant, api, ids) {
+    const other = await this.receive(tenant, api, '+33639980001', 'Encore moi')
+    const merged = await api.call('POST', `/customers/${ids.customer}/merges`, { other_customer_id: other.conversation.customer_id }, { key: randomUUID() })
+    assert.equal(merged.status, 201, merged.text)
+    const uploaded = await api.upload(Buffer.from('a file'), 'text/plain', 'a file.txt')
+    assert.equal(uploaded.status, 201, uploaded.text)
+    const text = this.provider.inbound('+33639980002', 'un')
+    assert.equal((await this.provider.receive(tenant, text)).status, 200)
+    assert.equal((await this.provider.receive(tenant, { ...text, Body: 'deux' })).status, 200)
+    const admin = tenant === 'demo' ? this.api.ada : api
+    const letter = await until('the dead letter is there', async () => (await admin.get('/dead-letters')).body.items[0])
+    Object.assign(ids, {
+      otherConversation: other.conversation.id, otherCustomer: other.conversation.customer_id, merge: merged.body.merge.id,
+      link: uploaded.body.link_url, deadLetter: letter.id
+    })
   }
 
   // A text comes in; the view of its conversation once somebody has it.
@@ -107,6 +142,8 @@ export class World {
   call(api, operation, { tenant = 'demo', ids, body, headers = {}, raw, key, path } = {}) {
     const [method, pathname, valid, itsHeaders = {}] = requests[operation.id]({ ...this.ids[tenant], ...ids })
     if (operation.id === 'openEvents') return handshake(this.house, { ticket: 'none', ...(ids?.ticket ? { ticket: ids.ticket } : {}) }, headers)
+    if (operation.id === 'downloadMedia') return download(pathname, { headers })
+    if (Buffer.isBuffer(valid)) raw ??= valid
     return api.call(method, path ?? pathname, raw === undefined ? body ?? valid : undefined, {
       headers: { ...itsHeaders, ...headers },
       key: key ?? (operation.isKeyed ? randomUUID() : undefined),
@@ -119,8 +156,8 @@ export class World {
     return { method, pathname, body, headers }
   }
 
-  // Whoever may do it: agents may put no agents.
-  may(operation) { return operation.id === 'putAgent' ? this.api.ada : this.api.alice }
+  // Whoever may do it.
+  may(operation) { return adminOnly.includes(operation.id) ? this.api.ada : this.api.alice }
 }
 
 // A house and its world; ended by end().
