@@ -52,6 +52,8 @@ const struct config_key routing_keys[] = {
     KEY(listen_gateway, CONFIG_STR, .fallback = "tcp://127.0.0.1:7103",
         .help = "Mesh listener for gateways."),
     KEY(listen_ctl, CONFIG_STR, .fallback = "tcp://127.0.0.1:7104", .help = "Mesh listener for guichetctl."),
+    KEY(listen_blobs, CONFIG_STR, .fallback = "tcp://127.0.0.1:7105",
+        .help = "Mesh listener for connectors' media, in chunks."),
     KEY(publish, CONFIG_STR, .fallback = "tcp://127.0.0.1:7109",
         .help = "Where the event log's doorbell rings."),
     KEY(context, CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7201",
@@ -59,6 +61,18 @@ const struct config_key routing_keys[] = {
     KEY(context_doorbells, CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7209",
         .help = "Doorbells of the context service."),
     KEY_MS(context_timeout_ms, "1s", 50, 30000, "One attempt at one replica of context."),
+    KEY(context_blobs, CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7203",
+        .help = "The same replicas' addresses for blobs."),
+    KEY_U32(blob_requests_max, "16", 1, 1024, "Chunks under way at once; each holds up to 1 MiB."),
+    KEY_MS(blob_attempt_timeout_ms, "4s", 50, 60000, "One attempt at one replica there."),
+    KEY(media_key, CONFIG_STR, .flags = CONFIG_SECRET, .min = 16,
+        .help = "Signs links to media that providers read; the same as the gateways'."),
+    KEY(media_key_previous, CONFIG_STR, .flags = CONFIG_SECRET,
+        .help = "The one before: still believed by gateways, while keys are changed."),
+    KEY(media_base_url, CONFIG_STR,
+        .help = "Where providers read media, as the gateways have it: https://host/media. Without it, accounts "
+                "whose channel needs links send none."),
+    KEY_MS(media_link_ttl_ms, "1h", 1000, 7 * DAY_MS, "How long such a link is good."),
     KEY(token_key, CONFIG_STR, .flags = CONFIG_REQUIRED | CONFIG_SECRET, .min = 16,
         .help = "Signs connectors' tokens; the same on all replicas."),
     KEY(token_key_previous, CONFIG_STR, .flags = CONFIG_SECRET,
@@ -144,6 +158,8 @@ const struct stat_info routing_stats[ROUTING_STAT_COUNT] = {
     [ROUTING_DEAD_LETTERS_OPEN] = { "routing_dead_letters_open", "Dead letters that wait for somebody.",
                                     STAT_GAUGE, "tenant" },
     [ROUTING_PRUNED] = { "routing_pruned_rows_total", "Rows deleted beyond retention.", STAT_COUNTER, NULL },
+    [ROUTING_BLOB_CALLS] = { "routing_blob_calls_total", "Calls of connectors handed on to context's blobs.",
+                             STAT_COUNTER, "method" },
 };
 
 const struct service_stats_table routing_stats_tables[] = {
@@ -187,6 +203,9 @@ bool routing_config_check(void *arg, struct err *err)
     for (size_t i = 0; i < config->connectors.count; i++)
         if (!check_connector(config, &connectors[i], err))
             return false;
+    if (config->media_base_url != NULL && config->media_base_url[0] != '\0' &&
+        (config->media_key == NULL || config->media_key[0] == '\0'))
+        return err_set(err, ERR_CONFIG, "media_base_url needs media_key");
     if (config->retry_cap_ms < config->retry_base_ms)
         return err_set(err, ERR_CONFIG, "retry_cap_ms is below retry_base_ms");
     return true;

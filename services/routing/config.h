@@ -26,9 +26,13 @@ struct routing_connector_config {
 struct routing_config {
     struct service_config service;
     struct database_config database;
-    char *listen_connector, *listen_pull, *listen_gateway, *listen_ctl, *publish;
+    char *listen_connector, *listen_pull, *listen_gateway, *listen_ctl, *listen_blobs, *publish;
     struct config_strings context, context_doorbells;
     uint32_t context_timeout_ms;
+    struct config_strings context_blobs;
+    uint32_t blob_requests_max, blob_attempt_timeout_ms;
+    char *media_key, *media_key_previous, *media_base_url;
+    uint32_t media_link_ttl_ms;
     char *token_key, *token_key_previous;
     uint32_t token_ttl_ms, clock_skew_ms, account_ttl_ms;
     struct config_list tenants, connectors;
@@ -62,6 +66,7 @@ enum routing_stat {
     ROUTING_REPLIES,
     ROUTING_PRESENCE_EXPIRED,
     ROUTING_PRUNED,
+    ROUTING_BLOB_CALLS,
     ROUTING_DEAD_LETTERS,
     ROUTING_DEAD_LETTERS_OPEN,
     ROUTING_STAT_COUNT

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blobs.h"
 #include "connector.h"
 #include "core/id.h"
 #include "login.h"
@@ -228,13 +229,16 @@ static bool is_drained(void *arg)
 static bool open_listener(struct routing *routing, size_t index, const char *name, const char *listen,
                           ProtobufCService *rpc, struct err *err)
 {
-    bool is_for_connectors = rpc->descriptor == &guichet__v1__connector__descriptor;
+    bool is_blobs = rpc == &routing->blobs_rpc.base;
+    bool is_for_connectors = is_blobs || rpc->descriptor == &guichet__v1__connector__descriptor;
     const struct mesh_server_options options = {
         .name = name,
         .listen = listen,
         .service = "routing",
         .max_in_flight =
-            rpc == &routing->pull_rpc.base.base ? routing->config->pulls_max : routing->config->requests_max,
+            rpc == &routing->pull_rpc.base.base ? routing->config->pulls_max
+            : is_blobs                          ? routing->config->blob_requests_max
+                                                : routing->config->requests_max,
         .authorise = is_for_connectors ? routing_connector_authorise : NULL,
         .authorise_arg = routing,
     };
@@ -243,6 +247,23 @@ static bool open_listener(struct routing *routing, size_t index, const char *nam
         return false;
     mesh_server_add(routing->servers[index], rpc);
     return true;
+}
+
+static bool open_blobs(struct routing *routing, struct err *err)
+{
+    const struct routing_config *config = routing->config;
+    const struct mesh_client_options options = {
+        .name = "blobs",
+        .descriptor = &guichet__v1__blobs__descriptor,
+        .addresses = (const char *const *)config->context_blobs.items,
+        .address_count = config->context_blobs.count,
+        .attempt_timeout_ms = config->blob_attempt_timeout_ms,
+        .max_in_flight = config->blob_requests_max,
+    };
+
+    routing_blobs_init(&routing->blobs_rpc, routing);
+    return mesh_client_new(routing->loop, &options, &routing->blobs, err) &&
+           open_listener(routing, 4, "blobs", config->listen_blobs, &routing->blobs_rpc.base, err);
 }
 
 static bool open_mesh(struct routing *routing, struct err *err)
@@ -260,7 +281,8 @@ static bool open_mesh(struct routing *routing, struct err *err)
     routing->submit_rpc = (struct routing_connector_rpc){ connector_service, routing };
     routing->submit_rpc.base.pull = routing_connector_no_pull;
     routing->pull_rpc = (struct routing_connector_rpc){ connector_service, routing };
-    routing->routing_rpc = (struct routing_rpc){ routing_service, routing };
+    routing->routing_rpc = (struct routing_rpc){ routing_service, routing, false };
+    routing->ctl_rpc = (struct routing_rpc){ routing_service, routing, true };
     return mesh_client_new(routing->loop, &options, &routing->context, err) &&
            mesh_publisher_new(routing->loop, config->publish, &routing->publisher, err) &&
            open_listener(routing, 0, "connector", config->listen_connector, &routing->submit_rpc.base.base,
@@ -268,7 +290,8 @@ static bool open_mesh(struct routing *routing, struct err *err)
            open_listener(routing, 1, "pull", config->listen_pull, &routing->pull_rpc.base.base, err) &&
            open_listener(routing, 2, "gateway", config->listen_gateway, &routing->routing_rpc.base.base,
                          err) &&
-           open_listener(routing, 3, "ctl", config->listen_ctl, &routing->routing_rpc.base.base, err) &&
+           open_listener(routing, 3, "ctl", config->listen_ctl, &routing->ctl_rpc.base.base, err) &&
+           open_blobs(routing, err) &&
            mesh_subscriber_new(routing->loop, (const char *const *)config->context_doorbells.items,
                                config->context_doorbells.count, on_doorbell, routing, &routing->doorbells,
                                err);
@@ -322,6 +345,7 @@ void routing_free(struct routing **routing_ptr)
     for (size_t i = 0; i < ROUTING_LISTENERS; i++)
         mesh_server_free(&routing->servers[i]);
     mesh_client_free(&routing->context);
+    mesh_client_free(&routing->blobs);
     worker_free(&routing->passwords);
     database_close(&routing->database);
     routing_applier_free(&routing->applier);

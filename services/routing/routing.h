@@ -28,9 +28,15 @@ struct routing_connector_rpc {
 struct routing_rpc {
     Guichet__V1__Routing_Service base;
     struct routing *routing;
+    bool is_ctl; /* on guichetctl's listener: it says itself who asks */
 };
 
-enum { ROUTING_LISTENERS = 4 };
+struct routing_blobs_rpc {
+    ProtobufCService base;
+    struct routing *routing;
+};
+
+enum { ROUTING_LISTENERS = 5 };
 
 struct routing {
     struct service *service;
@@ -39,6 +45,7 @@ struct routing {
     struct stats *stats;
     struct database database;
     struct mesh_client *context;
+    struct mesh_client *blobs; /* of context */
     struct mesh_subscriber *doorbells;
     struct mesh_publisher *publisher;
     struct mesh_server *servers[ROUTING_LISTENERS];
@@ -47,7 +54,8 @@ struct routing {
     struct routing_pulls *pulls;
     struct routing_clocks *clocks;
     struct routing_connector_rpc submit_rpc, pull_rpc;
-    struct routing_rpc routing_rpc;
+    struct routing_rpc routing_rpc, ctl_rpc;
+    struct routing_blobs_rpc blobs_rpc;
     struct worker *passwords;    /* argon2id takes its time; apart, so that logins crowd out nothing else */
     char *dummy_hash;            /* what unknown logins are compared with */
     struct routing_start *start; /* tenants being made; then NULL */
@@ -105,6 +113,7 @@ struct routing_clocks *routing_clocks_new(struct routing *routing);
 void routing_clocks_free(struct routing_clocks **clocks);
 void routing_clocks_set(struct routing_clocks *clocks, const char *tenant); /* NULL: all; asks the database */
 void routing_clocks_lease_in(struct routing_clocks *clocks, const char *tenant, uint32_t ms);
+void routing_dead_letters_count(struct routing *routing); /* how many are open, for the metrics */
 void routing_clocks_presence_in(struct routing_clocks *clocks, const char *tenant, uint32_t ms);
 
 #endif
