@@ -332,6 +332,7 @@ static void on_poll(void *arg)
     routing_applier_look(applier);
     routing_pulls_wake(applier->routing->pulls, NULL);
     routing_clocks_set(applier->routing->clocks, NULL);
+    routing_dead_letters_count(applier->routing);
 }
 
 struct routing_applier *routing_applier_new(struct routing *routing)
