@@ -55,7 +55,8 @@ CREATE TABLE context.identity (
     value text COLLATE "C" NOT NULL,
     display_name text NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, id),
-    UNIQUE (tenant, kind, scope, value)
+    -- The column that tells most comes first: each comparison on the way down ends there.
+    UNIQUE (tenant, value, kind, scope)
 );
 CREATE INDEX identity_customer ON context.identity (customer_id);
 
@@ -99,7 +100,7 @@ CREATE TABLE context.thread (
     url text NOT NULL DEFAULT '',
     PRIMARY KEY (tenant, id)
 ) WITH (fillfactor = 80);
-CREATE UNIQUE INDEX thread_current ON context.thread (tenant, account_id, identity_id, thread_key) WHERE is_current;
+CREATE UNIQUE INDEX thread_current ON context.thread (tenant, identity_id, account_id, thread_key) WHERE is_current;
 CREATE INDEX thread_conversation ON context.thread (conversation_id);
 CREATE INDEX thread_identity ON context.thread (identity_id);
 

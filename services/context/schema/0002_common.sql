@@ -21,14 +21,16 @@ $$;
 
 -- Takes that many numbers and locks the tenant's counter until commit. The bases are the numbers before.
 CREATE FUNCTION context.advance(p_tenant text, p_changes bigint, p_conversations bigint,
-    OUT change_base bigint, OUT conversation_base bigint) LANGUAGE sql VOLATILE AS $$
+    OUT change_base bigint, OUT conversation_base bigint) LANGUAGE plpgsql AS $$
+BEGIN
     INSERT INTO context.counter AS c (tenant, change_sequence, conversation_number)
     VALUES (p_tenant, p_changes, p_conversations)
     ON CONFLICT (tenant) DO UPDATE SET
         change_sequence = c.change_sequence + p_changes,
         conversation_number = c.conversation_number + p_conversations
     RETURNING c.change_sequence - p_changes, c.conversation_number - p_conversations
-$$;
+    INTO change_base, conversation_base;
+END $$;
 
 -- An error that the service passes on as it is; the hint is its kind.
 CREATE FUNCTION context.fail(p_kind text, p_text text) RETURNS void LANGUAGE plpgsql AS $$

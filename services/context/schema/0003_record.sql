@@ -14,7 +14,8 @@
 -- Inserts the identities given, in key order, each with the customer given; gives nothing for those that
 -- are there already. A new identity whose customer is new makes that customer as well.
 CREATE FUNCTION context.insert_identities(p_tenant text, p_kinds integer[], p_scopes text[], p_values text[],
-    p_names text[], p_customers uuid[], p_is_verified boolean) RETURNS void LANGUAGE sql VOLATILE AS $$
+    p_names text[], p_customers uuid[], p_is_verified boolean) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
     WITH made AS (
         INSERT INTO context.identity (tenant, id, customer_id, root_id, kind, is_verified, scope, value, display_name)
         SELECT p_tenant, context.uuid7(), e.owner,
@@ -31,13 +32,13 @@ CREATE FUNCTION context.insert_identities(p_tenant text, p_kinds integer[], p_sc
         RETURNING customer_id, display_name)
     INSERT INTO context.customer (tenant, id, root_id, display_name)
     SELECT p_tenant, m.customer_id, m.customer_id, m.display_name FROM made m
-    WHERE NOT m.customer_id = ANY (array_remove(p_customers, NULL))
-$$;
+    WHERE NOT m.customer_id = ANY (array_remove(p_customers, NULL));
+END $$;
 
 -- Makes the senders that are not known yet. Those who make a verified claim come first, then what they
 -- claim, as an identity of the same customer; then everybody else. An event that is known already, by its
--- key, makes nobody.
-CREATE FUNCTION context.record_senders(p_tenant text, p_what integer[], p_accounts text[], p_keys text[],
+-- key, makes nobody. p_identities: those who are known, NULL for the others.
+CREATE FUNCTION context.record_senders(p_tenant text, p_what integer[], p_identities uuid[], p_accounts text[], p_keys text[],
     p_kinds integer[], p_scopes text[], p_values text[], p_names text[], p_flags boolean[],
     p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[], p_claim_names text[])
 RETURNS void LANGUAGE plpgsql
@@ -46,10 +47,11 @@ AS $$
 DECLARE
     v_is_new boolean[];
 BEGIN
-    SELECT array_agg(e.what < 10 AND k.id IS NULL ORDER BY e.n) INTO v_is_new
-    FROM unnest(p_what, p_accounts, p_keys) WITH ORDINALITY AS e (what, account, key, n)
-    LEFT JOIN LATERAL (SELECT t.id FROM context.event_key t WHERE t.tenant = p_tenant AND t.account_id = e.account
-                       AND t.event_key = e.key LIMIT 1) k ON true;
+    SELECT array_agg(e.is_missing AND k.id IS NULL ORDER BY e.n) INTO v_is_new
+    FROM (SELECT u.what = 5 OR (u.what < 10 AND u.identity IS NULL) AS is_missing, u.account, u.key, u.n
+          FROM unnest(p_what, p_identities, p_accounts, p_keys) WITH ORDINALITY AS u (what, identity, account, key, n)) e
+    LEFT JOIN LATERAL (SELECT t.id FROM context.event_key t WHERE e.is_missing AND t.tenant = p_tenant
+                       AND t.account_id = e.account AND t.event_key = e.key LIMIT 1) k ON true;
 
     IF EXISTS (SELECT FROM unnest(p_what, p_flags, v_is_new) e (what, flag, is_new)
                WHERE e.what = 5 AND e.flag AND e.is_new) THEN

@@ -81,13 +81,17 @@ DECLARE
     v_is_claimed_missing boolean := false;
     v_was_merged boolean;
     v_is_missing boolean;
-    v_has_people boolean;
+    v_has_people boolean := false;
     v_known_id uuid[];
     v_known_hash bytea[];
     v_is_new boolean[];
     v_is_message boolean[];             -- new, and becomes a message
     v_thread uuid[];
     v_conversation uuid[];
+    v_thread_place tid[];               -- where their rows are: nobody moves them under the person's lock
+    v_conversation_place tid[];
+    v_is_open boolean[];
+    v_is_wanted boolean[];
     v_number bigint[];
     v_last_sequence integer[];
     v_sequence integer[];
@@ -108,21 +112,22 @@ BEGIN
         SET LOCAL plan_cache_mode = force_generic_plan;
     END IF;
 
-    -- Who: make those who are missing, then take the locks of the persons' roots, which cover all below them.
+    -- Who: make those who are missing and look again for them only, then take the locks of the persons' roots, which cover all below them.
     FOR v_pass IN 1..2 LOOP
-        SELECT array_agg(i.id ORDER BY e.n), array_agg(i.customer_id ORDER BY e.n), array_agg(i.root_id ORDER BY e.n), bool_or(i.id IS NULL AND e.what < 10),
-               bool_or(e.what IN (5, 6) OR (e.what < 10 AND e.name <> '' AND i.display_name <> e.name))
+        SELECT array_agg(coalesce(e.identity, i.id) ORDER BY e.n), array_agg(coalesce(e.customer, i.customer_id) ORDER BY e.n),
+               array_agg(coalesce(e.root, i.root_id) ORDER BY e.n), bool_or(e.identity IS NULL AND i.id IS NULL AND e.what < 10),
+               v_has_people OR coalesce(bool_or(e.what IN (5, 6) OR (e.what < 10 AND e.name <> '' AND i.display_name <> e.name)), false)
         INTO v_identity, v_customer, v_root, v_is_missing, v_has_people
-        FROM unnest(p_what, p_sender_kinds, p_sender_scopes, p_sender_values, p_sender_names)
-             WITH ORDINALITY AS e (what, kind, scope, value, name, n)
-        LEFT JOIN LATERAL (SELECT t.id, t.customer_id, t.root_id, t.display_name FROM context.identity t WHERE t.tenant = p_tenant
-                           AND t.kind = e.kind AND t.scope = e.scope AND t.value = e.value LIMIT 1) i ON true;
+        FROM unnest(p_what, p_sender_kinds, p_sender_scopes, p_sender_values, p_sender_names, v_identity, v_customer, v_root)
+             WITH ORDINALITY AS e (what, kind, scope, value, name, identity, customer, root, n)
+        LEFT JOIN LATERAL (SELECT t.id, t.customer_id, t.root_id, t.display_name FROM context.identity t WHERE e.identity IS NULL
+                           AND t.tenant = p_tenant AND t.kind = e.kind AND t.scope = e.scope AND t.value = e.value LIMIT 1) i ON true;
         IF 5 = ANY (p_what) THEN
             SELECT * INTO v_claimed, v_claimed_root, v_is_claimed_missing
             FROM context.claimed_customers(p_tenant, p_what, p_flags, p_claim_kinds, p_claim_scopes, p_claim_values);
         END IF;
         EXIT WHEN v_pass = 2 OR NOT (v_is_missing OR v_is_claimed_missing);
-        PERFORM context.record_senders(p_tenant, p_what, p_accounts, p_keys, p_sender_kinds, p_sender_scopes, p_sender_values,
+        PERFORM context.record_senders(p_tenant, p_what, v_identity, p_accounts, p_keys, p_sender_kinds, p_sender_scopes, p_sender_values,
             p_sender_names, p_flags, p_claim_kinds, p_claim_scopes, p_claim_values, p_claim_names);
     END LOOP;
     SELECT bool_or(CASE WHEN c.root_id = c.id THEN c.was_merged ELSE context.moved() END) INTO v_was_merged
@@ -146,21 +151,29 @@ BEGIN
     LEFT JOIN LATERAL (SELECT t.id, t.content_hash FROM context.event_key t WHERE t.tenant = p_tenant
                        AND t.account_id = e.account AND t.event_key = e.key LIMIT 1) k ON true;
 
-    -- Where: the current threads, opened where needed.
+    -- Where: the current threads, opened where needed, and the places of their rows. What is open is not looked up again.
     FOR v_pass IN 1..2 LOOP
-        SELECT array_agg(t.id ORDER BY e.n), array_agg(t.conversation_id ORDER BY e.n), array_agg(c.number ORDER BY e.n),
-               array_agg(t.last_sequence ORDER BY e.n), bool_or(e.is_message AND c.state IS DISTINCT FROM 1)
-        INTO v_thread, v_conversation, v_number, v_last_sequence, v_is_missing
-        FROM unnest(v_is_message, p_accounts, v_identity, p_thread_keys)
-             WITH ORDINALITY AS e (is_message, account, identity, key, n)
-        LEFT JOIN LATERAL (SELECT r.id, r.conversation_id, r.last_sequence FROM context.thread r WHERE r.tenant = p_tenant
-                           AND r.account_id = e.account AND r.identity_id = e.identity AND r.thread_key = e.key
-                           AND r.is_current LIMIT 1) t ON true
-        LEFT JOIN LATERAL (SELECT r.number, r.state FROM context.conversation r WHERE r.tenant = p_tenant
+        SELECT array_agg(CASE WHEN e.is_open THEN e.thread ELSE t.id END ORDER BY e.n),
+               array_agg(CASE WHEN e.is_open THEN e.thread_place ELSE t.ctid END ORDER BY e.n),
+               array_agg(CASE WHEN e.is_open THEN e.conversation ELSE t.conversation_id END ORDER BY e.n),
+               array_agg(CASE WHEN e.is_open THEN e.conversation_place ELSE c.ctid END ORDER BY e.n),
+               array_agg(CASE WHEN e.is_open THEN e.number ELSE c.number END ORDER BY e.n),
+               array_agg(CASE WHEN e.is_open THEN e.last_sequence ELSE t.last_sequence END ORDER BY e.n),
+               array_agg(coalesce(e.is_open OR c.state = 1, false) ORDER BY e.n),
+               array_agg(e.is_message AND e.is_open IS NOT TRUE AND c.state IS DISTINCT FROM 1 ORDER BY e.n)
+        INTO v_thread, v_thread_place, v_conversation, v_conversation_place, v_number, v_last_sequence, v_is_open, v_is_wanted
+        FROM unnest(v_is_message, p_accounts, v_identity, p_thread_keys, v_thread, v_thread_place, v_conversation,
+                    v_conversation_place, v_number, v_last_sequence, v_is_open)
+             WITH ORDINALITY AS e (is_message, account, identity, key, thread, thread_place, conversation,
+                    conversation_place, number, last_sequence, is_open, n)
+        LEFT JOIN LATERAL (SELECT r.ctid, r.id, r.conversation_id, r.last_sequence FROM context.thread r
+                           WHERE e.is_open IS NOT TRUE AND r.tenant = p_tenant AND r.account_id = e.account
+                             AND r.identity_id = e.identity AND r.thread_key = e.key AND r.is_current LIMIT 1) t ON true
+        LEFT JOIN LATERAL (SELECT r.ctid, r.number, r.state FROM context.conversation r WHERE r.tenant = p_tenant
                            AND r.id = t.conversation_id LIMIT 1) c ON true;
-        EXIT WHEN NOT v_is_missing OR v_pass = 2;
+        EXIT WHEN v_pass = 2 OR NOT true = ANY (v_is_wanted);
         SELECT * INTO v_opened, v_firsts, v_reopened FROM context.open_threads(p_tenant, p_reopen_window_ms, p_accounts, p_channels, v_identity,
-            v_root, p_thread_keys, p_thread_public, p_thread_titles, p_thread_urls, p_origin_keys, v_is_message);
+            v_root, p_thread_keys, p_thread_public, p_thread_titles, p_thread_urls, p_origin_keys, v_is_wanted);
     END LOOP;
 
     -- In which order: payload order in each thread, under its person's lock.
@@ -173,16 +186,16 @@ BEGIN
           FROM unnest(v_is_message, v_thread, v_conversation, v_last_sequence)
                WITH ORDINALITY AS e (is_message, thread, conversation, last_sequence, n)) w;
 
-    INSERT INTO context.event_key (tenant, id, account_id, event_key, content_hash)
-    SELECT p_tenant, e.id, e.account, e.key, e.hash
-    FROM unnest(v_is_new, p_ids, p_accounts, p_keys, p_hashes) AS e (is_new, id, account, key, hash)
-    WHERE e.is_new AND e.key <> ''
-    ORDER BY e.account COLLATE "C", e.key COLLATE "C"
-    ON CONFLICT (tenant, account_id, event_key) DO NOTHING;
-    GET DIAGNOSTICS v_count = ROW_COUNT;
-    IF v_count <> (SELECT count(*) FROM unnest(v_is_new, p_keys) e (is_new, key) WHERE e.is_new AND e.key <> '') THEN
+    -- Not ON CONFLICT: that looks each key up a second time.
+    BEGIN
+        INSERT INTO context.event_key (tenant, id, account_id, event_key, content_hash)
+        SELECT p_tenant, e.id, e.account, e.key, e.hash
+        FROM unnest(v_is_new, p_ids, p_accounts, p_keys, p_hashes) AS e (is_new, id, account, key, hash)
+        WHERE e.is_new AND e.key <> ''
+        ORDER BY e.account COLLATE "C", e.key COLLATE "C";
+    EXCEPTION WHEN unique_violation THEN
         RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'another batch has just recorded one of these events';
-    END IF;
+    END;
 
     INSERT INTO context.message (tenant, id, conversation_id, thread_id, customer_id, occurred_at, received_at, sequence,
                                  direction, kind, media_count, is_removed, provider_id, reaction, content)
@@ -222,16 +235,13 @@ BEGIN
         GROUP BY r.boot, r.lane, r.number >> 16;
     END IF;
 
-    -- Found by key, updated in place; nobody else can have moved these rows, so a miss is our own fault.
+    -- Updated in place; nobody else can have moved these rows, so a miss is our own fault.
     UPDATE context.thread t SET last_sequence = e.sequence, last_inbound_at = greatest(t.last_inbound_at, e.inbound_at)
-    FROM (SELECT r.place, d.sequence, d.inbound_at
-          FROM (SELECT u.thread, max(u.sequence) AS sequence,
-                       max(least(u.occurred, clock_timestamp())) FILTER (WHERE NOT u.is_echo) AS inbound_at
-                FROM unnest(v_is_message, v_thread, v_sequence, p_occurred, p_is_echo)
-                     AS u (is_message, thread, sequence, occurred, is_echo)
-                WHERE u.is_message GROUP BY u.thread) d
-          CROSS JOIN LATERAL (SELECT r.ctid AS place FROM context.thread r
-                              WHERE r.tenant = p_tenant AND r.id = d.thread LIMIT 1) r) e
+    FROM (SELECT (array_agg(u.place))[1] AS place, max(u.sequence) AS sequence,
+                 max(least(u.occurred, clock_timestamp())) FILTER (WHERE NOT u.is_echo) AS inbound_at
+          FROM unnest(v_is_message, v_thread, v_thread_place, v_sequence, p_occurred, p_is_echo)
+               AS u (is_message, thread, place, sequence, occurred, is_echo)
+          WHERE u.is_message GROUP BY u.thread) e
     WHERE t.ctid = e.place;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     IF v_count <> (SELECT count(DISTINCT e.thread) FROM unnest(v_is_message, v_thread) e (is_message, thread)
@@ -239,14 +249,10 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = '40001', MESSAGE = 'a thread has moved under its lock';
     END IF;
     UPDATE context.conversation c
-    SET last_message_at = greatest(c.last_message_at, least(e.occurred, clock_timestamp())), last_preview = e.preview
-    FROM (SELECT r.place, u.occurred, u.preview
-          FROM unnest(v_is_message, v_conversation, v_number, v_last, p_occurred, p_previews)
-               WITH ORDINALITY AS u (is_message, conversation, number, last, occurred, preview, n)
-          CROSS JOIN LATERAL (SELECT r.ctid AS place FROM context.conversation r
-                              WHERE r.tenant = p_tenant AND r.id = u.conversation LIMIT 1) r
-          WHERE u.is_message AND u.last = u.n AND u.number IS NOT NULL) e
-    WHERE c.ctid = e.place;
+    SET last_message_at = greatest(c.last_message_at, least(u.occurred, clock_timestamp())), last_preview = u.preview
+    FROM unnest(v_is_message, v_conversation_place, v_last, p_occurred, p_previews)
+         WITH ORDINALITY AS u (is_message, place, last, occurred, preview, n)
+    WHERE u.is_message AND u.last = u.n AND c.ctid = u.place;
     IF v_has_people THEN
         PERFORM context.record_people(p_tenant, p_what, v_is_new, p_ids, p_accounts, v_identity, v_customer, p_occurred,
             p_sender_names, p_words, p_flags, p_states, p_claim_kinds, p_claim_scopes, p_claim_values);
