@@ -41,7 +41,7 @@ void media_ticket_init(Guichet__V1__MediaTicket *ret_ticket, const char *tenant,
     ret_ticket->tenant = (char *)tenant;
     ret_ticket->sha256 = sha256;
     ret_ticket->content_type = (char *)content_type;
-    ret_ticket->file_name = (char *)file_name;
+    ret_ticket->file_name = (char *)(file_name[0] != '\0' ? file_name : "file");
     ret_ticket->expires_at_s = (uint64_t)(time_now_us() / 1000000) + ttl_ms / 1000;
 }
 

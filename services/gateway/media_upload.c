@@ -17,6 +17,7 @@ enum { FILE_NAME_BYTES_MAX = 255, EARLY_BYTES_MAX = BLOB_CHUNK_BYTES, ANSWER_BYT
 
 struct media_upload {
     TAILQ_ENTRY(media_upload) link;
+    struct gateway *gateway;
     struct call *call;
     struct blob_upload *blob; /* NULL until it is known who asks */
     struct buf early;         /* what came before */
@@ -29,8 +30,8 @@ static struct call *upload_end(struct media_upload *upload, const char *result)
 {
     struct call *call = upload->call;
 
-    stats_add_label(call->gateway->stats, GATEWAY_UPLOADS, result, 1);
-    TAILQ_REMOVE(&call->gateway->media->uploads, upload, link);
+    stats_add_label(upload->gateway->stats, GATEWAY_UPLOADS, result, 1);
+    TAILQ_REMOVE(&upload->gateway->media->uploads, upload, link);
     blob_upload_free(&upload->blob);
     buf_done(&upload->early);
     free(upload);
@@ -211,6 +212,10 @@ static void on_session(void *arg, const Guichet__V1__Agent *agent, const struct 
         return;
     }
     call->agent = (const Guichet__V1__Agent *)pb_dup(&agent->base, call->arena);
+    if (!call_params_check(call)) {
+        (void)upload_end(upload, "refused"); /* answered */
+        return;
+    }
     upload->file_name = file_name_of(call);
     if (name_check(upload->file_name))
         upload_start(upload);
@@ -229,6 +234,7 @@ void media_upload_begin(struct gateway *gateway, struct http_exchange *exchange)
         abort();
     cors_apply(&gateway->config->allowed_origins, exchange);
     (void)routes_find("POST", MEDIA_UPLOAD_PATH, &call->route, &id, NULL);
+    upload->gateway = gateway;
     upload->call = call;
     buf_init(&upload->early, EARLY_BYTES_MAX);
     TAILQ_INSERT_TAIL(&gateway->media->uploads, upload, link);
