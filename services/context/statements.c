@@ -68,6 +68,19 @@ const struct db_statement context_change_media = {
     " p_reason => $7::text, p_actor => $8::text) s",
 };
 
+const struct db_statement context_audit_rows = {
+    "context_audit_rows",
+    "SELECT r.kind, r.boot_id, r.boot_lane, r.number, r.account_id, r.event_id, r.result, r.at, r.what"
+    " FROM context.audit_rows(p_tenant => $1::text, p_after => $2::uuid, p_until => $3::uuid, p_events => $4::int4) r",
+};
+
+const struct db_statement context_audit_block = {
+    "context_audit_block",
+    "SELECT b.kind, b.account_id, b.result, b.amount, b.first, b.last, b.at"
+    " FROM context.audit_block(p_tenant => $1::text, p_boot => $2::text, p_lane => $3::int4, p_block => $4::int8,"
+    " p_since => $5::uuid, p_until => $6::uuid, p_is_whole => $7::bool) b",
+};
+
 const struct db_statement context_select_refused = {
     "context_refused",
     "SELECT r.at, r.account_id, r.channel, r.event_key, r.reason, r.attempts, r.boot_id, r.boot_lane, r.boot_n,"

@@ -46,6 +46,9 @@ extern const struct db_statement context_find_by_identity;           /* tenant, 
 extern const struct db_statement context_find_by_name;               /* tenant, prefix, after, limit */
 
 extern const struct db_statement context_select_blobs;               /* tenant, sha256[]: size, type, or NULL */
+extern const struct db_statement context_audit_rows;                 /* tenant, after, until, events */
+extern const struct db_statement context_audit_block;                /* tenant, boot, lane, block, since, until,
+                                                                        is whole */
 extern const struct db_statement context_select_refused;             /* tenant, id: refused.c has the columns */
 
 #endif
