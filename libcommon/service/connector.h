@@ -3,13 +3,17 @@
  *
  * A connector is a table. HTTP intake, batching in lanes, Submit, Announce and its
  * token, Pull/Start/Report with leases, retries on the mesh, metrics, health and
- * shutdown are connector_main()'s. The four slots are pure: bytes in, values out.
+ * shutdown are connector_main()'s. The slots are pure: bytes in, values out.
  *
  * Intake: POST (or GET) <hook_prefix>/<account id>[/<rest>] -> verify over the raw body
  * -> normalise -> the events join the batch forming in their lane (lane = hash of
  * tenant, account, thread) -> Submit -> the provider's 2xx only after every event of its
  * payload was answered stored, duplicate or refused. Mesh down or too slow: 503. A batch
- * closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers. */
+ * closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers.
+ *
+ * Media: pending parts of events come back as jobs; the skeleton streams them from the provider into the
+ * centre's blobs. Media of messages go out by link (the part's link_url is filled) or, where there is an
+ * `upload` slot, are streamed to the provider before the message. */
 #ifndef GUICHET_SERVICE_CONNECTOR_H
 #define GUICHET_SERVICE_CONNECTOR_H
 
@@ -18,6 +22,7 @@
 #include "guichet/v1/capability.pb-c.h"
 #include "guichet/v1/delivery.pb-c.h"
 #include "guichet/v1/inbound.pb-c.h"
+#include "guichet/v1/job.pb-c.h"
 #include "io/http_client.h"
 #include "ops/config.h"
 #include "service/service.h"
@@ -46,6 +51,11 @@ struct connector_config {
     uint32_t announce_interval_ms;
     uint32_t submit_attempt_timeout_ms;
     uint32_t report_keep_ms;
+    struct config_strings routing_blobs;
+    struct config_strings media_types; /* patterns: a type, a type with any subtype, or any */
+    uint32_t media_max_bytes;
+    uint32_t media_fetches_max;
+    uint32_t media_stall_timeout_ms;
     struct config_list accounts; /* of the connector's account type */
     bool allow_private_addresses;
     bool allow_plain_http;
@@ -90,6 +100,13 @@ struct event_batch {
 Guichet__V1__InboundEvent *event_batch_add(struct event_batch *batch, const struct connector_account *account,
                                            struct str_view raw, const char *raw_type);
 
+/* A request whose body is a file: the skeleton sends `before`, the bytes, `after` (multipart/form-data). The request's
+ * own body and timeouts are not read. */
+struct media_upload {
+    struct http_client_request request;
+    struct str_view before, after;
+};
+
 struct connector {
     const char *name; /* channel, metric label, log name: "sms" */
     const char *summary;
@@ -116,6 +133,20 @@ struct connector {
      * and no connection is RETRY, by the skeleton. */
     void (*outcome)(const void *account, const struct http_result *result, struct arena *arena,
                     Guichet__V1__Outcome *ret_outcome);
+    /* May be NULL: GET of provider_url without credentials. Credentials go to the first origin only, whatever it
+     * redirects to. false: the fetch fails for good. */
+    bool (*media)(const void *account, const Guichet__V1__FetchMedia *fetch, struct arena *arena,
+                  struct http_client_request *ret_request, struct err *err);
+    /* Both or none (capability media_delivery UPLOAD). One media part in, the request that hands its bytes over out;
+     * it may be made twice. false: the delivery fails with CONTENT_REFUSED. */
+    bool (*upload)(const void *account, const Guichet__V1__Media *media, struct arena *arena,
+                   struct media_upload *ret_upload, struct err *err);
+    /* The provider's answer in: sets media->provider_media_id (in the arena) and ACCEPTED, or how the delivery ends. */
+    void (*uploaded)(const void *account, const struct http_result *result, struct arena *arena,
+                     Guichet__V1__Media *media, Guichet__V1__Outcome *ret_outcome);
+    /* May be NULL: no typing marks. Called once, never repeated; any 2xx is well. */
+    bool (*typing)(const void *account, const Guichet__V1__TypingMark *mark, struct arena *arena,
+                   struct http_client_request *ret_request, struct err *err);
     /* May be NULL. Billed units of a message (SMS segments), counted when the provider took it. */
     uint32_t (*units)(const void *account, const Guichet__V1__Outbound *message);
 };

@@ -40,7 +40,10 @@ struct centre {
     size_t held_count;
     Guichet__V1__OutcomeKind outcome;
     Guichet__V1__FailureReason reason;
-    char provider_id[64];
+    char provider_id[64], text[256];
+    uint64_t media_size;
+    uint8_t media_sha256[32];
+    char media_type[64], media_name[64];
     Guichet__V1__PullReply_Closure pull_closure;
     void *pull_data;
 };

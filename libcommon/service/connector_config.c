@@ -16,6 +16,8 @@ static const struct config_key skeleton_keys[] = {
       .help = "Addresses of routing's connector role, one per replica." },
     { CONFIG_AT(connector_config, routing_pull), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7102",
       .help = "Addresses where jobs are pulled, one per replica." },
+    { CONFIG_AT(connector_config, routing_blobs), .type = CONFIG_STR_LIST, .fallback = "tcp://127.0.0.1:7105",
+      .help = "Addresses where media are kept and read, one per replica." },
     { CONFIG_AT(connector_config, hook_listen), .type = CONFIG_STR, .fallback = "127.0.0.1:8090",
       .help = "Where webhooks come in, behind the reverse proxy." },
     { CONFIG_AT(connector_config, hook_prefix), .type = CONFIG_STR,
@@ -45,8 +47,16 @@ static const struct config_key skeleton_keys[] = {
     { CONFIG_AT(connector_config, announce_interval_ms), .type = CONFIG_MS, .fallback = "1m", .min = 1000,
       .max = 3600000,
       .help = "Announces again after this, or at half of the token's life if that is sooner." },
+    { CONFIG_AT(connector_config, media_max_bytes), .type = CONFIG_BYTES, .fallback = "100MiB", .min = 1024,
+      .max = 1 << 30, .help = "Largest file that is fetched from a provider; a larger one fails and says so." },
+    { CONFIG_AT(connector_config, media_types), .type = CONFIG_STR_LIST, .fallback = "*/*",
+      .help = "Media types that are fetched: image/jpeg, image/*, */*." },
+    { CONFIG_AT(connector_config, media_fetches_max), .type = CONFIG_U32, .fallback = "4", .min = 1, .max = 64,
+      .help = "Files fetched from providers at once; each takes up to 2 MiB of memory." },
+    { CONFIG_AT(connector_config, media_stall_timeout_ms), .type = CONFIG_MS, .fallback = "15s", .min = 1000,
+      .max = 60000, .help = "A file of which nothing came for so long is tried again." },
     { CONFIG_AT(connector_config, allow_private_addresses), .type = CONFIG_BOOL, .fallback = "false",
-      .help = "Let calls go to loopback and private addresses: stand-ins and own networks only." },
+      .help = "Let calls go to loopback and private addresses (never link-local): stand-ins, own networks." },
     { CONFIG_AT(connector_config, allow_plain_http), .type = CONFIG_BOOL, .fallback = "false",
       .help = "Let calls go out without TLS." },
 };
@@ -143,8 +153,9 @@ bool connector_config_check(const struct connector *table, const struct connecto
 {
     if (config->accounts.count == 0)
         return err_set(err, ERR_CONFIG, "key 'accounts': there is none, so nothing to do");
-    if (config->routing.count == 0 || config->routing_pull.count == 0)
-        return err_set(err, ERR_CONFIG, "keys 'routing' and 'routing_pull' need an address each");
+    if (config->routing.count == 0 || config->routing_pull.count == 0 || config->routing_blobs.count == 0)
+        return err_set(err, ERR_CONFIG,
+                       "keys 'routing', 'routing_pull' and 'routing_blobs' need an address each");
     for (size_t i = 0; i < config->accounts.count; i++)
         if (!check_account(table, config, i, err))
             return false;

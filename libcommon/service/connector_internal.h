@@ -11,9 +11,11 @@
 #include "io/http_server.h"
 #include "io/mesh.h"
 #include "ops/stats.h"
+#include "service/blob_client.h"
 #include "service/connector.h"
 
 struct connector_announcer;
+struct connector_fetches;
 struct connector_lanes;
 struct connector_puller;
 
@@ -31,10 +33,12 @@ struct connector_runtime {
     size_t slot_count;
     struct stats *stats;
     struct mesh_client *routing; /* Announce, Submit, Start, Report */
+    struct mesh_client *blobs;   /* Blobs */
     struct http_client *http;
     struct http_server *server;
     struct connector_announcer *announcer;
     struct connector_lanes *lanes;
+    struct connector_fetches *fetches;
     struct connector_puller **pullers; /* one for each replica's pull address */
     size_t puller_count;
     char boot_id[ID_TEXT_BYTES];
@@ -66,6 +70,14 @@ enum connector_stat {
     CONNECTOR_SENDS_UNKNOWN,
     CONNECTOR_UNITS,
     CONNECTOR_SEND_TIME,
+    CONNECTOR_MEDIA_FETCHED,
+    CONNECTOR_MEDIA_BYTES,
+    CONNECTOR_MEDIA_RETRY,
+    CONNECTOR_MEDIA_FAILED,
+    CONNECTOR_MEDIA_TIME,
+    CONNECTOR_MEDIA_UPLOADED,
+    CONNECTOR_TYPING_SENT,
+    CONNECTOR_TYPING_FAILED,
     CONNECTOR_REPORTS_REPEATED,
     CONNECTOR_REPORTS_DROPPED,
     CONNECTOR_STAT_COUNT,
@@ -136,9 +148,53 @@ void connector_puller_stop(struct connector_puller *puller);         /* pulls no
 size_t connector_puller_jobs(const struct connector_puller *puller); /* under way */
 void connector_puller_free(struct connector_puller **puller);
 
+/* ---- connector_media.c: what is known of a file ---- */
+
+/* "image/jpeg" of a Content-Type; what came is unreadable or says nothing: `announced`, then octet-stream. */
+char *connector_media_type(const char *header, const char *announced, struct arena *arena);
+bool connector_media_type_matches(const struct config_strings *patterns, const char *type);
+/* The file's name of a Content-Disposition, without folders and control characters; "" when there is none. */
+char *connector_media_file_name(const char *header, struct arena *arena);
+
+/* ---- jobs: each part of one ends with done(), once; the outcome says how, UNSPECIFIED: the process ends ---- */
+
+typedef void connector_step_done_fn(void *arg);
+
+struct connector_step {
+    struct connector_runtime *runtime;
+    struct connector_slot *slot;
+    const Guichet__V1__Job *job;
+    struct arena *arena;
+    uint64_t lease_until_ms;
+    Guichet__V1__Outcome *outcome;
+    connector_step_done_fn *done; /* may come from inside start */
+    void *arg;
+};
+
+void connector_outcome_set(Guichet__V1__Outcome *outcome, struct arena *arena, Guichet__V1__OutcomeKind kind,
+                           Guichet__V1__FailureReason reason, const char *text);
+/* How long the provider may take, so that the outcome is reported within the lease; 0: too late to begin. */
+uint32_t connector_step_left_ms(const struct connector_step *step);
+
+/* connector_fetch.c: a file of the provider's becomes a blob. So many at once, the others wait their turn. */
+struct connector_fetch;
+struct connector_fetches *connector_fetches_new(struct connector_runtime *runtime);
+void connector_fetches_free(struct connector_fetches **fetches);
+void connector_fetch_start(const struct connector_step *step, struct connector_fetch **ret_fetch);
+void connector_fetch_free(struct connector_fetch **fetch);
+
+/* connector_upload.c: blobs of a message become files of the provider's, before the message is sent. */
+struct connector_upload;
+bool connector_upload_is_needed(const struct connector *table, const Guichet__V1__Outbound *message);
+void connector_upload_start(const struct connector_step *step, struct connector_upload **ret_upload);
+void connector_upload_free(struct connector_upload **upload);
+
+/* connector_typing.c */
+void connector_typing_start(const struct connector_step *step);
+
 /* ---- connector_send.c ---- */
 
-/* Start, provider call, Report for one pulled job (copied). done() comes once, when all is reported or given up. */
+/* Start, provider call, Report for one pulled job (copied); other jobs than deliveries need no Start. done() comes once, when all is reported or given up. */
 struct connector_send;
 typedef void connector_send_done_fn(void *arg, struct connector_send *send);
 struct connector_send *connector_send_start(struct connector_runtime *runtime, const Guichet__V1__Job *job,

@@ -54,6 +54,23 @@ const struct stat_info connector_stats[CONNECTOR_STAT_COUNT] = {
                           STAT_COUNTER, "account" },
     [CONNECTOR_SEND_TIME] = { "connector_send_seconds", "The provider's time for one call.", STAT_HISTOGRAM,
                               NULL },
+    [CONNECTOR_MEDIA_FETCHED] = { "connector_media_fetched_total", "Files fetched and kept.", STAT_COUNTER,
+                                  "account" },
+    [CONNECTOR_MEDIA_BYTES] = { "connector_media_bytes_total", "Bytes of the files fetched and kept.",
+                                STAT_COUNTER, "account" },
+    [CONNECTOR_MEDIA_RETRY] = { "connector_media_retry_total", "Files to be fetched again.", STAT_COUNTER,
+                                "account" },
+    [CONNECTOR_MEDIA_FAILED] = { "connector_media_failed_total",
+                                 "Files refused for good: gone, too large, of a wrong type or hash.",
+                                 STAT_COUNTER, "account" },
+    [CONNECTOR_MEDIA_TIME] = { "connector_media_seconds", "From a fetch's first byte asked to its end.",
+                               STAT_HISTOGRAM, NULL },
+    [CONNECTOR_MEDIA_UPLOADED] = { "connector_media_uploaded_total", "Files handed to the provider.",
+                                   STAT_COUNTER, "account" },
+    [CONNECTOR_TYPING_SENT] = { "connector_typing_sent_total", "Typing marks the provider took.",
+                                STAT_COUNTER, "account" },
+    [CONNECTOR_TYPING_FAILED] = { "connector_typing_failed_total", "Typing marks that did not reach it.",
+                                  STAT_COUNTER, "account" },
     [CONNECTOR_REPORTS_REPEATED] = { "connector_reports_repeated_total", "Reports that had to be made again.",
                                      STAT_COUNTER, "account" },
     [CONNECTOR_REPORTS_DROPPED] = { "connector_reports_dropped_total",
@@ -95,6 +112,24 @@ static bool open_mesh(struct connector_runtime *runtime, struct err *err)
 
     if (!mesh_client_new(runtime->loop, &options, &runtime->routing, err))
         return err_at(err, "routing");
+    return true;
+}
+
+static bool open_blobs(struct connector_runtime *runtime, struct err *err)
+{
+    const struct connector_config *config = runtime->config;
+    const struct mesh_client_options options = {
+        .name = "routing_blobs",
+        .descriptor = &guichet__v1__blobs__descriptor,
+        .addresses = (const char *const *)config->routing_blobs.items,
+        .address_count = config->routing_blobs.count,
+        .attempt_timeout_ms = config->submit_attempt_timeout_ms,
+        .max_in_flight = BLOB_UPLOAD_HELD_CHUNKS *
+                         (uint32_t)(config->media_fetches_max + config->pull_max * config->routing_pull.count),
+    };
+
+    if (!mesh_client_new(runtime->loop, &options, &runtime->blobs, err))
+        return err_at(err, "routing_blobs");
     return true;
 }
 
@@ -165,7 +200,9 @@ bool connector_runtime_new(struct loop *loop, const struct connector *table,
     runtime->stats = stats_new("connector", connector_stats, CONNECTOR_STAT_COUNT);
     runtime->lanes = connector_lanes_new(runtime);
     runtime->announcer = connector_announcer_new(runtime);
-    if (!open_mesh(runtime, err) || !open_pullers(runtime, err) || !open_http(runtime, err)) {
+    runtime->fetches = connector_fetches_new(runtime);
+    if (!open_mesh(runtime, err) || !open_blobs(runtime, err) || !open_pullers(runtime, err) ||
+        !open_http(runtime, err)) {
         connector_runtime_free(&runtime);
         return false;
     }
@@ -213,6 +250,8 @@ void connector_runtime_free(struct connector_runtime **runtime_ptr)
     connector_lanes_free(&runtime->lanes);
     for (size_t i = 0; i < runtime->puller_count; i++)
         connector_puller_free(&runtime->pullers[i]);
+    connector_fetches_free(&runtime->fetches);
+    mesh_client_free(&runtime->blobs); /* after the uploads that are under way */
     http_server_free(&runtime->server);
     stats_free(&runtime->stats);
     free(runtime->pullers);

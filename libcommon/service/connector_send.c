@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* connector_send.c - one pulled message: Start, the provider's call, Report.
+/* connector_send.c - one pulled job: a message (its files handed over, Start, the provider's call), or one that
+ * may be done twice and needs no Start; then Report.
  *
  * Start is made durable before the provider is called, so that after a crash routing knows that it may have
  * been: unknown, never silently sent twice. What surely did not leave us is RETRY; what left us without an
@@ -22,7 +23,7 @@ enum {
     REPORT_RETRY_MAX_MS = 10000,
 };
 
-enum send_step { SEND_NEW, SEND_STARTING, SEND_SENDING, SEND_REPORTING, SEND_ENDED };
+enum send_step { SEND_NEW, SEND_WORKING, SEND_STARTING, SEND_SENDING, SEND_REPORTING, SEND_ENDED };
 
 struct connector_send {
     struct connector_runtime *runtime;
@@ -31,8 +32,10 @@ struct connector_send {
     const Guichet__V1__Job *job; /* in the arena */
     enum send_step step;
     struct http_call *call;
-    Guichet__V1__Outcome outcome; /* its strings are in the arena */
-    struct loop_timer *timer;     /* begins, then repeats the report */
+    struct connector_fetch *fetch;   /* of a file that came */
+    struct connector_upload *upload; /* of the files of a message */
+    Guichet__V1__Outcome outcome;    /* its strings are in the arena */
+    struct loop_timer *timer;        /* begins, then repeats the report */
     uint64_t lease_until_ms;
     uint64_t sent_ms;
     uint32_t token_generation;
@@ -42,6 +45,7 @@ struct connector_send {
 };
 
 static void begin(struct connector_send *send);
+static void start(struct connector_send *send);
 static void on_started(const Guichet__V1__StartReply *reply, void *arg);
 static void call_provider(struct connector_send *send);
 static void on_sent(void *arg, const struct http_result *result);
@@ -50,7 +54,7 @@ static void on_reported(const Guichet__V1__ReportReply *reply, void *arg);
 
 static const char *step_name(enum send_step step)
 {
-    static const char *const names[] = { "new", "starting", "sending", "reporting", "ended" };
+    static const char *const names[] = { "new", "working", "starting", "sending", "reporting", "ended" };
 
     return names[step];
 }
@@ -84,23 +88,24 @@ static bool mesh_call_fill(struct connector_send *send, struct mesh_call *ret_ca
 
 /* ---- outcomes of our own ---- */
 
-/* A copy that is surely UTF-8: an error's text may have been cut in the middle of a character. */
-static char *text_dup(struct connector_send *send, const char *text)
+/* The text becomes a copy that is surely UTF-8: an error's may have been cut in the middle of a character. */
+void connector_outcome_set(Guichet__V1__Outcome *outcome, struct arena *arena, Guichet__V1__OutcomeKind kind,
+                           Guichet__V1__FailureReason reason, const char *text)
 {
     struct str_view view = str_view_of(text);
 
     while (view.len > 0 && !utf8_is_valid(view))
         view.len--;
-    return arena_dup(send->arena, view);
+    guichet__v1__outcome__init(outcome);
+    outcome->kind = kind;
+    outcome->reason = reason;
+    outcome->provider_text = arena_dup(arena, view);
 }
 
 static void set_outcome(struct connector_send *send, Guichet__V1__OutcomeKind kind,
                         Guichet__V1__FailureReason reason, const char *text)
 {
-    guichet__v1__outcome__init(&send->outcome);
-    send->outcome.kind = kind;
-    send->outcome.reason = reason;
-    send->outcome.provider_text = text_dup(send, text);
+    connector_outcome_set(&send->outcome, send->arena, kind, reason, text);
 }
 
 static void retry_unsent(struct connector_send *send, const char *why)
@@ -124,6 +129,86 @@ static enum connector_stat stat_of(Guichet__V1__OutcomeKind kind)
     }
 }
 
+/* ---- what may be done twice ---- */
+
+static uint32_t left_ms(const struct connector_runtime *runtime, uint64_t lease_until_ms)
+{
+    uint64_t now_ms = loop_now_ms(runtime->loop);
+    uint64_t left = lease_until_ms > now_ms + LEASE_MARGIN_MS ? lease_until_ms - now_ms - LEASE_MARGIN_MS : 0;
+
+    return left >= SEND_TIME_MIN_MS ? (uint32_t)left : 0;
+}
+
+uint32_t connector_step_left_ms(const struct connector_step *step)
+{
+    return left_ms(step->runtime, step->lease_until_ms);
+}
+
+static void on_job_done(void *arg)
+{
+    struct connector_send *send = arg;
+
+    if (send->outcome.kind == GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_UNSPECIFIED)
+        finish(send);
+    else
+        report(send);
+}
+
+static void on_files_handed_over(void *arg)
+{
+    struct connector_send *send = arg;
+
+    if (send->outcome.kind != GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_ACCEPTED) {
+        on_job_done(send);
+        return;
+    }
+    guichet__v1__outcome__init(&send->outcome);
+    start(send);
+}
+
+static struct connector_step step_of(struct connector_send *send, connector_step_done_fn *done)
+{
+    return (struct connector_step){
+        .runtime = send->runtime,
+        .slot = send->slot,
+        .job = send->job,
+        .arena = send->arena,
+        .lease_until_ms = send->lease_until_ms,
+        .outcome = &send->outcome,
+        .done = done,
+        .arg = send,
+    };
+}
+
+static void begin(struct connector_send *send)
+{
+    struct connector_step job = step_of(send, on_job_done), files = step_of(send, on_files_handed_over);
+
+    connector_count(send->runtime, CONNECTOR_JOBS, send->slot->account, 1);
+    if (send->job->kind_case == GUICHET__V1__JOB__KIND_SEND &&
+        !connector_upload_is_needed(send->runtime->table, send->job->send)) {
+        start(send);
+        return;
+    }
+    send_move(send, SEND_WORKING);
+    switch (send->job->kind_case) {
+    case GUICHET__V1__JOB__KIND_SEND:
+        connector_upload_start(&files, &send->upload);
+        return;
+    case GUICHET__V1__JOB__KIND_FETCH_MEDIA:
+        connector_fetch_start(&job, &send->fetch);
+        return;
+    case GUICHET__V1__JOB__KIND_TYPING:
+        connector_typing_start(&job);
+        return;
+    default:
+        set_outcome(send, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
+                    GUICHET__V1__FAILURE_REASON__FAILURE_REASON_CONTENT_REFUSED,
+                    "this connector has no such kind of job");
+        report(send);
+    }
+}
+
 /* ---- Start ---- */
 
 static void on_timer(void *arg)
@@ -136,19 +221,11 @@ static void on_timer(void *arg)
         report(send);
 }
 
-static void begin(struct connector_send *send)
+static void start(struct connector_send *send)
 {
     Guichet__V1__StartRequest request = GUICHET__V1__START_REQUEST__INIT;
     struct mesh_call call;
 
-    connector_count(send->runtime, CONNECTOR_JOBS, send->slot->account, 1);
-    if (send->job->kind_case != GUICHET__V1__JOB__KIND_SEND) {
-        set_outcome(send, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
-                    GUICHET__V1__FAILURE_REASON__FAILURE_REASON_CONTENT_REFUSED,
-                    "this connector has no such kind of job");
-        report(send);
-        return;
-    }
     send_move(send, SEND_STARTING);
     if (!mesh_call_fill(send, &call)) {
         retry_unsent(send, "not announced to routing");
@@ -196,13 +273,11 @@ static void on_started(const Guichet__V1__StartReply *reply, void *arg)
 static void call_provider(struct connector_send *send)
 {
     struct connector_runtime *runtime = send->runtime;
-    uint64_t now_ms = loop_now_ms(runtime->loop);
-    uint64_t left_ms =
-        send->lease_until_ms > now_ms + LEASE_MARGIN_MS ? send->lease_until_ms - now_ms - LEASE_MARGIN_MS : 0;
+    uint32_t most_ms = left_ms(runtime, send->lease_until_ms);
     struct http_client_request request = { 0 };
     struct err err = { 0 };
 
-    if (left_ms < SEND_TIME_MIN_MS) {
+    if (most_ms == 0) {
         retry_unsent(send, "not sent: the lease has run out");
         return;
     }
@@ -213,10 +288,10 @@ static void call_provider(struct connector_send *send)
         return;
     }
     request.timeout_ms = runtime->config->provider_timeout_ms;
-    if (request.timeout_ms > left_ms)
-        request.timeout_ms = (uint32_t)left_ms;
+    if (request.timeout_ms > most_ms)
+        request.timeout_ms = most_ms;
     send_move(send, SEND_SENDING);
-    send->sent_ms = now_ms;
+    send->sent_ms = loop_now_ms(runtime->loop);
     send->call = http_call_start(runtime->http, &request, on_sent, send);
 }
 
@@ -290,7 +365,8 @@ static void report(struct connector_send *send)
 
     if (send->step != SEND_REPORTING) {
         send_move(send, SEND_REPORTING);
-        connector_count(send->runtime, stat_of(send->outcome.kind), send->slot->account, 1);
+        if (send->job->kind_case == GUICHET__V1__JOB__KIND_SEND)
+            connector_count(send->runtime, stat_of(send->outcome.kind), send->slot->account, 1);
     }
     if (!mesh_call_fill(send, &call)) {
         err_set(&err, ERR_UNAVAILABLE, "not announced to routing");
@@ -362,6 +438,8 @@ void connector_send_free(struct connector_send **send_ptr)
     *send_ptr = NULL;
     if (send == NULL)
         return;
+    connector_fetch_free(&send->fetch);
+    connector_upload_free(&send->upload);
     loop_timer_free(&send->timer);
     arena_free(&send->arena);
     free(send);

@@ -118,6 +118,49 @@ static void toy_outcome(const void *account, const struct http_result *result, s
     ret_outcome->provider_id = arena_dup(arena, result->body);
 }
 
+/* A file goes as "<" bytes ">", so that what surrounds it is seen. */
+static bool toy_upload(const void *account, const Guichet__V1__Media *media, struct arena *arena,
+                       struct media_upload *ret_upload, struct err *err)
+{
+    const struct toy_account *toy = account;
+
+    if (strcmp(media->content_type, "text/x-refused") == 0)
+        return err_set(err, ERR_INVALID, "no such files here");
+    ret_upload->request = (struct http_client_request){
+        .method = "POST",
+        .url = arena_printf(arena, "%s/upload", toy->provider_url),
+        .headers = { { "Content-Type", media->content_type } },
+        .header_count = 1,
+    };
+    ret_upload->before = (struct str_view){ "<", 1 };
+    ret_upload->after = (struct str_view){ ">", 1 };
+    return true;
+}
+
+static void toy_uploaded(const void *account, const struct http_result *result, struct arena *arena,
+                         Guichet__V1__Media *media, Guichet__V1__Outcome *ret_outcome)
+{
+    (void)account;
+    ret_outcome->kind = result->status == 200 ? GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_ACCEPTED
+                                              : GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED;
+    media->provider_media_id = arena_dup(arena, result->body);
+}
+
+static bool toy_typing(const void *account, const Guichet__V1__TypingMark *mark, struct arena *arena,
+                       struct http_client_request *ret_request, struct err *err)
+{
+    const struct toy_account *toy = account;
+
+    if (mark->recipient == NULL)
+        return err_set(err, ERR_INVALID, "for nobody");
+    *ret_request = (struct http_client_request){
+        .method = "POST",
+        .url = arena_printf(arena, "%s/typing", toy->provider_url),
+        .body = str_view_of(mark->recipient->value),
+    };
+    return true;
+}
+
 static uint32_t toy_units(const void *account, const Guichet__V1__Outbound *message)
 {
     (void)account;
@@ -138,6 +181,9 @@ static const struct connector toy_connector = {
     .render = toy_render,
     .outcome = toy_outcome,
     .units = toy_units,
+    .upload = toy_upload,
+    .uploaded = toy_uploaded,
+    .typing = toy_typing,
 };
 
 #endif

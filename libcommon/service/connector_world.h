@@ -3,11 +3,13 @@
 #ifndef GUICHET_SERVICE_CONNECTOR_WORLD_H
 #define GUICHET_SERVICE_CONNECTOR_WORLD_H
 
+#include "service/connector_blobs.h"
 #include "service/connector_centre.h"
 
 struct world {
     struct loop *loop;
     struct centre centre;
+    struct blobs blobs;
     struct connector_keys keys;
     struct connector_config config;
     struct connector_runtime *runtime;
@@ -15,6 +17,7 @@ struct world {
     struct http_server *provider; /* messages go there */
     unsigned provider_calls;
     int provider_status;                 /* 0: never answers */
+    http_handler_fn *provider_handler;   /* instead; arg: the world */
     struct http_exchange *provider_open; /* not answered yet */
 };
 
@@ -64,6 +67,18 @@ static void centre_start(Guichet__V1__Connector_Service *service, const Guichet_
     closure(&reply, closure_data);
 }
 
+static void centre_keep_media(struct centre *centre, const Guichet__V1__Media *media)
+{
+    if (media == NULL)
+        return;
+    centre->media_size = media->size_bytes;
+    assert_int_equal(media->state, GUICHET__V1__MEDIA_STATE__MEDIA_STATE_STORED);
+    assert_int_equal(media->sha256.len, sizeof(centre->media_sha256));
+    memcpy(centre->media_sha256, media->sha256.data, media->sha256.len);
+    snprintf(centre->media_type, sizeof(centre->media_type), "%s", media->content_type);
+    snprintf(centre->media_name, sizeof(centre->media_name), "%s", media->file_name);
+}
+
 static void centre_report(Guichet__V1__Connector_Service *service, const Guichet__V1__ReportRequest *request,
                           Guichet__V1__ReportReply_Closure closure, void *closure_data)
 {
@@ -76,6 +91,8 @@ static void centre_report(Guichet__V1__Connector_Service *service, const Guichet
     centre->reports++;
     centre->outcome = request->outcome->kind;
     centre->reason = request->outcome->reason;
+    snprintf(centre->text, sizeof(centre->text), "%s", request->outcome->provider_text);
+    centre_keep_media(centre, request->outcome->media);
     snprintf(centre->provider_id, sizeof(centre->provider_id), "%s", request->outcome->provider_id);
     closure(&reply, closure_data);
 }
@@ -87,7 +104,9 @@ static void on_provider_request(void *arg, struct http_exchange *exchange)
     struct world *world = arg;
 
     world->provider_calls++;
-    if (world->provider_status == 0)
+    if (world->provider_handler != NULL)
+        world->provider_handler(world, exchange);
+    else if (world->provider_status == 0)
         world->provider_open = exchange;
     else
         http_exchange_reply(exchange, world->provider_status, "text/plain", STR_LITERAL("P1"));
@@ -128,11 +147,11 @@ static inline void world_configure(struct world *world, const char *more)
     snprintf(
         text, sizeof(text),
         "connector: toy-c\nconnector_secret: env:TOY_TEST_SECRET\nhook_listen: 127.0.0.1:0\nhook_prefix: /hooks/toy\n"
-        "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nallow_private_addresses: true\nallow_plain_http: true\n%s\n"
+        "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nrouting_blobs: [\"%s\"]\nallow_private_addresses: true\nallow_plain_http: true\n%s\n"
         "accounts:\n  - {id: toy-1, tenant: demo, provider_url: \"http://127.0.0.1:%u/send\"}\n"
         "  - {id: toy-2, tenant: demo, provider_url: \"http://127.0.0.1:1/\"}\n",
-        mesh_server_url(world->centre.server), mesh_server_url(world->centre.pull_server), more,
-        http_server_port(world->provider));
+        mesh_server_url(world->centre.server), mesh_server_url(world->centre.pull_server),
+        mesh_server_url(world->blobs.server), more, http_server_port(world->provider));
     connector_keys_init(&world->keys, &toy_connector);
     if (!config_read_text("toy", "toy.yaml", str_view_of(text), world->keys.keys, &world->config, &err))
         fail_msg("%s", err.text);
@@ -149,6 +168,7 @@ static inline void world_open(struct world *world, const char *more)
     const struct http_server_options provider = { .name = "provider",
                                                   .listen = "127.0.0.1:0",
                                                   .handler = on_provider_request,
+                                                  .body_max_bytes = BLOBS_MAX_BYTES,
                                                   .arg = world,
                                                   .answer_timeout_ms = 60000 };
     struct err err = { 0 };
@@ -163,6 +183,7 @@ static inline void world_open(struct world *world, const char *more)
         world->centre.result = GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED;
     world->centre.server = world_listen(world, "connector");
     world->centre.pull_server = world_listen(world, "pull");
+    blobs_open(&world->blobs, world->loop);
     world->client = http_client_new(world->loop, &client);
     if (!http_server_new(world->loop, &provider, &world->provider, &err))
         fail_msg("%s", err.text);
@@ -180,6 +201,7 @@ static inline void world_close(struct world *world)
     http_server_free(&world->provider);
     mesh_server_free(&world->centre.server);
     mesh_server_free(&world->centre.pull_server);
+    blobs_close(&world->blobs);
     config_free(world->keys.keys, &world->config);
     connector_keys_done(&world->keys);
     loop_free(&world->loop);
