@@ -3,6 +3,8 @@
 #include "capability.h"
 
 #include <inttypes.h>
+#include <string.h>
+#include <strings.h>
 
 #include "core/duration.h"
 #include "core/str.h"
@@ -46,6 +48,16 @@ static bool check_text(const Guichet__V1__Capabilities *capabilities, const Guic
     return true;
 }
 
+/* A caption is sent as text. */
+static bool check_caption(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Media *media,
+                          size_t *total, struct err *err)
+{
+    Guichet__V1__Text text = GUICHET__V1__TEXT__INIT;
+
+    text.text = media->caption;
+    return check_text(capabilities, &text, total, err);
+}
+
 /* The channel's word for a part it cannot carry; NULL: it can. */
 static const char *missing_for(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Part *part)
 {
@@ -79,6 +91,9 @@ static bool check_parts(const Guichet__V1__Capabilities *capabilities, const Gui
             return err_set(err, ERR_INVALID, "the channel cannot send %s (part %zu)", missing, i);
         if (part->kind_case == GUICHET__V1__PART__KIND_TEXT &&
             !check_text(capabilities, part->text, &total, err))
+            return false;
+        if (part->kind_case == GUICHET__V1__PART__KIND_MEDIA &&
+            !check_caption(capabilities, part->media, &total, err))
             return false;
         if (part->kind_case != GUICHET__V1__PART__KIND_TEMPLATE)
             *ret_is_template = false;
@@ -122,4 +137,75 @@ bool routing_capability_check(const Guichet__V1__Capabilities *capabilities,
     if (!check_parts(capabilities, content, &is_template, err))
         return false;
     return is_template || check_window(capabilities, last_inbound_us, now_us, err);
+}
+
+/* ---- media ---- */
+
+/* "image/png; charset=x" is of "image/png" and of "image/" + "*". */
+static bool is_of_type(const char *content_type, const char *wanted)
+{
+    size_t len = strcspn(content_type, "; "), stem = strcspn(wanted, "*");
+
+    if (wanted[stem] == '*')
+        return len >= stem && strncasecmp(content_type, wanted, stem) == 0;
+    return strlen(wanted) == len && strncasecmp(content_type, wanted, len) == 0;
+}
+
+/* The limit of exactly this type before that of its family; NULL: the channel takes none of it. */
+static const Guichet__V1__MediaLimit *limit_of(const Guichet__V1__Capabilities *capabilities,
+                                               const char *content_type)
+{
+    const Guichet__V1__MediaLimit *found = NULL;
+
+    for (size_t i = 0; i < capabilities->n_media; i++) {
+        const Guichet__V1__MediaLimit *limit = capabilities->media[i];
+
+        if (is_of_type(content_type, limit->content_type) &&
+            (found == NULL || strlen(limit->content_type) > strlen(found->content_type)))
+            found = limit;
+    }
+    return found;
+}
+
+static bool check_one(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Media *media,
+                      size_t index, struct err *err)
+{
+    const Guichet__V1__MediaLimit *limit = limit_of(capabilities, media->content_type);
+
+    if (capabilities->n_media == 0)
+        return true; /* no limit known */
+    if (limit == NULL)
+        return err_set(err, ERR_INVALID, "the channel cannot send %.100s (part %zu)", media->content_type,
+                       index);
+    if (limit->max_bytes > 0 && media->size_bytes > limit->max_bytes)
+        return err_set(err, ERR_INVALID,
+                       "part %zu (%.100s) has %" PRIu64 " bytes, the channel takes %" PRIu64 " of %.100s",
+                       index, media->content_type, media->size_bytes, limit->max_bytes, limit->content_type);
+    return true;
+}
+
+bool routing_capability_check_media(const Guichet__V1__Capabilities *capabilities,
+                                    const Guichet__V1__Content *content, struct err *err)
+{
+    uint64_t total = 0;
+    size_t count = 0;
+
+    for (size_t i = 0; i < content->n_parts; i++) {
+        const Guichet__V1__Part *part = content->parts[i];
+
+        if (part->kind_case != GUICHET__V1__PART__KIND_MEDIA)
+            continue;
+        if (!check_one(capabilities, part->media, i, err))
+            return false;
+        count++;
+        total += part->media->size_bytes;
+    }
+    if (capabilities->media_max_count > 0 && count > capabilities->media_max_count)
+        return err_set(err, ERR_INVALID, "the message has %zu media, the channel takes %u", count,
+                       capabilities->media_max_count);
+    if (capabilities->media_max_total_bytes > 0 && total > capabilities->media_max_total_bytes)
+        return err_set(err, ERR_INVALID,
+                       "the media have %" PRIu64 " bytes together, the channel takes %" PRIu64, total,
+                       capabilities->media_max_total_bytes);
+    return true;
 }

@@ -157,9 +157,64 @@ static void test_capability_check(void **state)
     }
 }
 
+static void test_capability_media(void **state)
+{
+    static const struct {
+        const char *label, *type;
+        uint64_t size_bytes;
+        size_t count;
+        const char *says; /* NULL: allowed */
+    } media[] = {
+        { "at the limit of its type", "image/png", 500, 1, NULL },
+        { "past it", "image/png", 501, 1, "part 0 (image/png) has 501 bytes, the channel takes 500 of image/png" },
+        { "the family's limit", "image/jpeg; q=1", 300, 1, NULL },
+        { "past the family's", "IMAGE/JPEG", 301, 1, "the channel takes 300 of image/*" },
+        { "another family", "video/mp4", 1, 1, "the channel cannot send video/mp4 (part 0)" },
+        { "no type", "", 1, 1, "the channel cannot send" },
+        { "a longer type", "image/pngx", 400, 1, "takes 300 of image/*" },
+        { "as many as may be", "image/png", 200, 3, NULL },
+        { "one too many", "image/png", 1, 4, "the message has 4 media, the channel takes 3" },
+        { "too much together", "image/png", 201, 3, "603 bytes together, the channel takes 600" },
+    };
+    static char image[] = "image/*", png[] = "image/png";
+    Guichet__V1__MediaLimit family = GUICHET__V1__MEDIA_LIMIT__INIT, exact = GUICHET__V1__MEDIA_LIMIT__INIT;
+    Guichet__V1__MediaLimit *limits[] = { &exact, &family };
+    Guichet__V1__Capabilities can = GUICHET__V1__CAPABILITIES__INIT;
+
+    (void)state;
+    family.content_type = image;
+    family.max_bytes = 300;
+    exact.content_type = png;
+    exact.max_bytes = 500;
+    can.media = limits;
+    can.n_media = COUNT_OF(limits);
+    can.media_max_count = 3;
+    can.media_max_total_bytes = 600;
+    for (size_t i = 0; i < COUNT_OF(media); i++) {
+        Guichet__V1__Content content = GUICHET__V1__CONTENT__INIT;
+        Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts[] = { &part, &part, &part, &part };
+        Guichet__V1__Media one = GUICHET__V1__MEDIA__INIT;
+        struct err err = { 0 };
+        bool ok;
+
+        one.content_type = (char *)media[i].type;
+        one.size_bytes = media[i].size_bytes;
+        part.kind_case = GUICHET__V1__PART__KIND_MEDIA;
+        part.media = &one;
+        content.parts = parts;
+        content.n_parts = media[i].count;
+        ok = routing_capability_check_media(&can, &content, &err);
+        if (ok != (media[i].says == NULL) || (!ok && strstr(err.text, media[i].says) == NULL))
+            fail_msg("case '%s': %s '%s'", media[i].label, ok ? "allowed" : "refused", err.text);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_capability_check) };
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_capability_check),
+        cmocka_unit_test(test_capability_media),
+    };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
 /* events.c - the event log from a cursor; deliveries of messages; what guichetctl status shows. */
 #include <string.h>
 
+#include "core/pbtime.h"
 #include "rows.h"
 #include "rpc.h"
 #include "statements.h"
@@ -125,17 +126,35 @@ static Guichet__V1__TenantStatus *read_status(struct routing_call *call, const s
     status->deliveries_pending = (uint32_t)db_i64(rows, row, 5);
     status->deliveries_unknown = (uint32_t)db_i64(rows, row, 6);
     status->agents_online = (uint32_t)db_i64(rows, row, 7);
+    status->jobs_pending = (uint32_t)db_i64(rows, row, 8);
+    status->dead_letters_open = (uint32_t)db_i64(rows, row, 9);
     return status;
 }
 
-/* The accounts of all tenants come after the tenants, one statement each, in the same order as asked. */
+static void read_spools(struct routing_call *call, const struct db_work *work, const struct db_result *rows,
+                        Guichet__V1__TenantStatus *status)
+{
+    status->spools = arena_alloc(call->arena, (db_rows(rows) + 1) * sizeof(*status->spools));
+    for (size_t i = 0; i < db_rows(rows); i++) {
+        Guichet__V1__SpoolCount *spool = arena_alloc(call->arena, sizeof(*spool));
+
+        guichet__v1__spool_count__init(spool);
+        spool->tenant = status->tenant;
+        spool->account_id = db_text(work, rows, i, 0);
+        spool->event_count = (uint64_t)db_i64(rows, i, 1);
+        spool->oldest_at = pbtime_new(call->arena, db_time_us(rows, i, 2));
+        status->spools[status->n_spools++] = spool;
+    }
+}
+
+/* Accounts and spools of all tenants come after the tenants, two statements each, in the same order as asked. */
 static void read_accounts(struct routing_call *call, const struct db_work *work,
                           Guichet__V1__TenantStatus *status)
 {
     size_t count = call->routing->config->tenants.count;
 
     for (size_t t = 0; t < count; t++) {
-        const struct db_result *rows = db_work_result(work, 1 + t);
+        const struct db_result *rows = db_work_result(work, 1 + 2 * t);
         const struct routing_tenant_config *tenants = call->routing->config->tenants.items;
 
         if (strcmp(tenants[t].name, status->tenant) != 0)
@@ -144,6 +163,7 @@ static void read_accounts(struct routing_call *call, const struct db_work *work,
         status->accounts = arena_alloc(call->arena, (status->n_accounts + 1) * sizeof(*status->accounts));
         for (size_t i = 0; i < status->n_accounts; i++)
             status->accounts[i] = routing_row_account(work, rows, i, call->arena);
+        read_spools(call, work, db_work_result(work, 2 + 2 * t), status);
     }
 }
 
@@ -180,6 +200,7 @@ ROUTING_RPC(get_status, GetStatus, GetStatusReply)
         };
 
         db_work_add(work, &routing_sql_list_accounts, of_tenant, COUNT_OF(of_tenant));
+        db_work_add(work, &routing_sql_list_spools, of_tenant, 1);
     }
     routing_call_run(call, work, on_status);
 }

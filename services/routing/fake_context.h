@@ -9,14 +9,22 @@
 
 #include "core/pbtime.h"
 #include "core/duration.h"
+#include "guichet/v1/blob.pb-c.h"
 #include "guichet/v1/context.pb-c.h"
 #include "io/mesh.h"
 
 enum { FAKE_CHANGES_MAX = 2000 };
 enum fake_part { FAKE_CONVERSATION = 1, FAKE_THREAD, FAKE_CUSTOMER, FAKE_MESSAGE };
 
+struct fake_context;
+struct fake_blobs {
+    Guichet__V1__Blobs_Service base;
+    struct fake_context *fake;
+};
+
 struct fake_context {
     Guichet__V1__Context_Service base;
+    struct fake_blobs blobs; /* beside it, on the same listener */
     struct mesh_server *server;
     struct mesh_publisher *publisher;
     struct arena *arena;
@@ -27,6 +35,16 @@ struct fake_context {
     enum err_kind fail_with;            /* not ERR_NONE: Record fails so */
     bool is_resync_required, is_silent; /* the doorbell does not ring */
     char channel[32];                   /* of the last Record */
+    struct {
+        enum err_kind fail_with; /* not ERR_NONE: SetMedia fails so */
+        unsigned calls;          /* that did not fail */
+        Guichet__V1__MediaState state;
+        char error[64];
+        size_t sha256_len;
+    } media;
+    Guichet__V1__RecordResult replay_result; /* of ReplayRefused */
+    unsigned replays;
+    uint64_t blob_bytes; /* size of every blob; 0: there is none */
 };
 
 static char *fake_id(struct fake_context *fake, enum fake_part part, unsigned n)
@@ -87,6 +105,29 @@ static Guichet__V1__Change *fake_outbound(struct fake_context *fake, unsigned n,
     outbound->account_id = change->account_id;
     outbound->thread_id = change->thread_id;
     outbound->sequence = change->message_sequence;
+    return change;
+}
+
+/* A change of conversation n about its part `part_index`, which is pending. */
+static KIT_UNUSED Guichet__V1__Change *fake_media(struct fake_context *fake, Guichet__V1__ChangeKind kind,
+                                                  unsigned n, uint32_t part_index)
+{
+    Guichet__V1__Change *change = kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_MESSAGE
+                                      ? fake_message(fake, n, true)
+                                      : fake_add(fake, kind, n);
+    Guichet__V1__MediaPart *part = arena_alloc(fake->arena, sizeof(*part));
+    Guichet__V1__Media *media = arena_alloc(fake->arena, sizeof(*media));
+
+    guichet__v1__media_part__init(part);
+    guichet__v1__media__init(media);
+    media->state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
+    media->provider_url = (char *)"https://provider.example/1";
+    media->content_type = (char *)"image/png";
+    part->part_index = part_index;
+    part->media = media;
+    change->media = arena_alloc(fake->arena, sizeof(*change->media));
+    change->media[0] = part;
+    change->n_media = 1;
     return change;
 }
 

@@ -26,7 +26,8 @@ struct house {
     struct service service;
     struct routing *routing;
     struct fake_context fake;
-    struct mesh_client *connector, *pull, *gateway;
+    struct mesh_client *connector, *pull, *gateway, *ctl;
+    Guichet__V1__Capabilities can; /* of the account, when it is announced */
     struct arena *arena;
     struct buf token;
     struct answer answers[4];

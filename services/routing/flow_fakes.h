@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 
+#include "core/pbjson.h"
 #include "fake_context.h"
 
 static KIT_UNUSED void fake_record(Guichet__V1__Context_Service *service,
@@ -44,6 +45,7 @@ static KIT_UNUSED void fake_store_outbound(Guichet__V1__Context_Service *service
     Guichet__V1__Change *change =
         fake_outbound(fake, (unsigned)atoi(input->conversation_id + 24), input->actor_id);
 
+    change->outbound->content = (Guichet__V1__Content *)pb_dup(&input->content->base, fake->arena);
     message.id = change->message_id;
     message.conversation_id = input->conversation_id;
     message.thread_id = input->thread_id;
@@ -77,6 +79,112 @@ static KIT_UNUSED void fake_open_thread(Guichet__V1__Context_Service *service,
     closure(&reply, closure_data);
 }
 
+static KIT_UNUSED bool fake_fail(void *closure_data, enum err_kind kind)
+{
+    struct err err = { 0 };
+
+    if (kind == ERR_NONE)
+        return false;
+    err_set(&err, kind, "told to fail");
+    mesh_request_fail(mesh_request_of(closure_data), &err);
+    return true;
+}
+
+static KIT_UNUSED void fake_set_media(Guichet__V1__Context_Service *service,
+                                      const Guichet__V1__SetMediaRequest *input,
+                                      Guichet__V1__SetMediaReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__SetMediaReply reply = GUICHET__V1__SET_MEDIA_REPLY__INIT;
+    Guichet__V1__Change *change;
+
+    if (fake_fail(closure_data, fake->media.fail_with))
+        return;
+    fake->media.calls++;
+    reply.is_changed = fake->media.state != input->media->state;
+    fake->media.state = input->media->state;
+    fake->media.sha256_len = input->media->sha256.len;
+    snprintf(fake->media.error, sizeof(fake->media.error), "%s", input->media->error);
+    if (reply.is_changed) {
+        change = fake_media(fake, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_MEDIA, 1, input->part_index);
+        change->message_id = arena_strdup(fake->arena, input->message_id);
+        change->media[0]->media->state = input->media->state;
+        reply.change_sequence = change->sequence;
+    }
+    reply.media = input->media;
+    closure(&reply, closure_data);
+    fake_ring(fake);
+}
+
+static KIT_UNUSED void fake_get_refused(Guichet__V1__Context_Service *service,
+                                        const Guichet__V1__GetRefusedRequest *input,
+                                        Guichet__V1__GetRefusedReply_Closure closure, void *closure_data)
+{
+    Guichet__V1__GetRefusedReply reply = GUICHET__V1__GET_REFUSED_REPLY__INIT;
+    Guichet__V1__DeadEvent event = GUICHET__V1__DEAD_EVENT__INIT;
+
+    (void)service, (void)input;
+    event.event_key = (char *)"message:SM1";
+    reply.event = &event;
+    reply.raw = (ProtobufCBinaryData){ 5, (uint8_t *)"Body=" };
+    reply.raw_type = (char *)"application/x-www-form-urlencoded";
+    closure(&reply, closure_data);
+}
+
+static KIT_UNUSED void fake_replay_refused(Guichet__V1__Context_Service *service,
+                                           const Guichet__V1__ReplayRefusedRequest *input,
+                                           Guichet__V1__ReplayRefusedReply_Closure closure,
+                                           void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__ReplayRefusedReply reply = GUICHET__V1__REPLAY_REFUSED_REPLY__INIT;
+    Guichet__V1__Recorded recorded = GUICHET__V1__RECORDED__INIT;
+
+    (void)input;
+    fake->replays++;
+    recorded.result = fake->replay_result;
+    recorded.reason = (char *)"still two ids";
+    reply.recorded = &recorded;
+    closure(&reply, closure_data);
+}
+
+static KIT_UNUSED void fake_list_messages(Guichet__V1__Context_Service *service,
+                                          const Guichet__V1__ListMessagesRequest *input,
+                                          Guichet__V1__ListMessagesReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__ListMessagesReply reply = GUICHET__V1__LIST_MESSAGES_REPLY__INIT;
+    Guichet__V1__Message ours = GUICHET__V1__MESSAGE__INIT, theirs = GUICHET__V1__MESSAGE__INIT;
+    Guichet__V1__Message *messages[] = { &ours, &theirs };
+
+    ours.direction = GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_OUTBOUND;
+    ours.provider_id = (char *)"SM2";
+    theirs.direction = GUICHET__V1__MESSAGE_DIRECTION__MESSAGE_DIRECTION_INBOUND;
+    theirs.provider_id = (char *)"SM1";
+    ours.thread_id = theirs.thread_id =
+        fake_id(fake, FAKE_THREAD, (unsigned)atoi(input->conversation_id + 24));
+    reply.messages = messages;
+    reply.n_messages = COUNT_OF(messages);
+    closure(&reply, closure_data);
+}
+
+static KIT_UNUSED void fake_get_blob(Guichet__V1__Blobs_Service *service,
+                                     const Guichet__V1__GetBlobRequest *input,
+                                     Guichet__V1__GetBlobReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = ((struct fake_blobs *)service)->fake;
+    Guichet__V1__GetBlobReply reply = GUICHET__V1__GET_BLOB_REPLY__INIT;
+    Guichet__V1__Blob blob = GUICHET__V1__BLOB__INIT;
+
+    if (fake_fail(closure_data, fake->blob_bytes == 0 ? ERR_NOT_FOUND : ERR_NONE))
+        return;
+    blob.sha256 = input->sha256;
+    blob.size_bytes = fake->blob_bytes;
+    blob.content_type = (char *)"image/png";
+    reply.blob = &blob;
+    closure(&reply, closure_data);
+}
+
 static KIT_UNUSED void open_fake(struct fake_context *fake, struct loop *loop, const char *tenant)
 {
     struct err err = { 0 };
@@ -90,6 +198,16 @@ static KIT_UNUSED void open_fake(struct fake_context *fake, struct loop *loop, c
         .open_thread = fake_open_thread,
         .set_conversation_state = fake_set_conversation_state,
         .get_conversations = fake_get_conversations,
+        .set_media = fake_set_media,
+        .get_refused = fake_get_refused,
+        .replay_refused = fake_replay_refused,
+        .list_messages = fake_list_messages,
+    };
+    fake->blobs = (struct fake_blobs){
+        .base = { .base = { .descriptor = &guichet__v1__blobs__descriptor,
+                            .invoke = protobuf_c_service_invoke_internal },
+                  .get_blob = fake_get_blob },
+        .fake = fake,
     };
     fake->tenant = tenant;
     fake->arena = arena_new(8 << 20);
@@ -100,6 +218,7 @@ static KIT_UNUSED void open_fake(struct fake_context *fake, struct loop *loop, c
         !mesh_publisher_new(loop, "tcp://127.0.0.1:0", &fake->publisher, &err))
         fail_msg("fake context: %s", err.text);
     mesh_server_add(fake->server, &fake->base.base);
+    mesh_server_add(fake->server, &fake->blobs.base.base);
 }
 
 #endif

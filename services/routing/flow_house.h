@@ -56,6 +56,10 @@ static KIT_UNUSED void open_house(struct house *house, const char *tenant, const
     memset(house, 0, sizeof(*house));
     snprintf(house->tenant, sizeof(house->tenant), "%s", tenant);
     house->arena = arena_new(64 << 20);
+    guichet__v1__capabilities__init(&house->can);
+    house->can.text_max_length = 20;
+    house->can.can_start = true;
+    house->can.resend = GUICHET__V1__RESEND_POLICY__RESEND_POLICY_ASK;
     buf_init(&house->token, 65536);
     write_config(house, extra);
     house->service = (struct service){ .name = "routing",
@@ -67,6 +71,8 @@ static KIT_UNUSED void open_house(struct house *house, const char *tenant, const
     open_fake(&house->fake, house->service.loop, house->tenant);
     free(house->config.context.items[0]);
     house->config.context.items[0] = str_dup(str_view_of(mesh_server_url(house->fake.server)));
+    free(house->config.context_blobs.items[0]);
+    house->config.context_blobs.items[0] = str_dup(str_view_of(mesh_server_url(house->fake.server)));
     free(house->config.context_doorbells.items[0]);
     house->config.context_doorbells.items[0] =
         str_dup(str_view_of(mesh_publisher_url(house->fake.publisher)));
@@ -76,8 +82,10 @@ static KIT_UNUSED void open_house(struct house *house, const char *tenant, const
     house->connector = dial(house, 0);
     house->pull = dial(house, 1);
     house->gateway = dial(house, 2);
+    house->ctl = dial(house, 3);
     UNTIL(house, house->routing->has_tenants && mesh_client_is_healthy(house->connector) &&
                      mesh_client_is_healthy(house->pull) && mesh_client_is_healthy(house->gateway) &&
+                     mesh_client_is_healthy(house->ctl) && mesh_client_is_healthy(house->routing->blobs) &&
                      mesh_client_is_healthy(house->routing->context));
 }
 
@@ -86,6 +94,7 @@ static KIT_UNUSED void close_house(struct house *house)
     mesh_client_free(&house->connector);
     mesh_client_free(&house->pull);
     mesh_client_free(&house->gateway);
+    mesh_client_free(&house->ctl);
     routing_free(&house->routing);
     mesh_server_free(&house->fake.server);
     mesh_publisher_free(&house->fake.publisher);

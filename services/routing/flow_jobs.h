@@ -30,6 +30,29 @@ static KIT_UNUSED Guichet__V1__StartReply *start_job(struct house *house, const 
     return CALL(house, connector, connector, start, StartReply, &request);
 }
 
+/* `sha256`: of what was stored; NULL: nothing is said of media. */
+static KIT_UNUSED Guichet__V1__ReportReply *report_media(struct house *house, const Guichet__V1__Job *job,
+                                                         Guichet__V1__OutcomeKind kind, const char *sha256,
+                                                         const char *text)
+{
+    Guichet__V1__ReportRequest request = GUICHET__V1__REPORT_REQUEST__INIT;
+    Guichet__V1__Outcome outcome = GUICHET__V1__OUTCOME__INIT;
+    Guichet__V1__Media media = GUICHET__V1__MEDIA__INIT;
+
+    outcome.kind = kind;
+    outcome.provider_text = (char *)text;
+    if (sha256 != NULL) {
+        media.sha256 = (ProtobufCBinaryData){ strlen(sha256), (uint8_t *)sha256 };
+        media.size_bytes = 4711;
+        outcome.media = &media;
+    }
+    request.tenant = job->tenant;
+    request.job_id = job->id;
+    request.lease = job->lease;
+    request.outcome = &outcome;
+    return CALL(house, connector, connector, report, ReportReply, &request);
+}
+
 static KIT_UNUSED Guichet__V1__ReportReply *report_job(struct house *house, const Guichet__V1__Job *job,
                                                        Guichet__V1__OutcomeKind kind, const char *provider_id)
 {

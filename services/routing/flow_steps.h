@@ -13,7 +13,7 @@ static KIT_UNUSED Guichet__V1__AnnounceReply *announce(struct house *house, cons
 {
     Guichet__V1__AnnounceRequest request = GUICHET__V1__ANNOUNCE_REQUEST__INIT;
     Guichet__V1__AnnouncedAccount account = GUICHET__V1__ANNOUNCED_ACCOUNT__INIT, *accounts = &account;
-    Guichet__V1__Capabilities capabilities = GUICHET__V1__CAPABILITIES__INIT;
+    Guichet__V1__SpoolCount spool = GUICHET__V1__SPOOL_COUNT__INIT, *spools = &spool;
     Guichet__V1__AnnounceReply *reply;
     int64_t now_us = time_now_us();
     uint8_t mac[EVP_MAX_MD_SIZE];
@@ -32,10 +32,12 @@ static KIT_UNUSED Guichet__V1__AnnounceReply *announce(struct house *house, cons
     account.tenant = (char *)tenant;
     account.id = arena_printf(house->arena, "sms-%s", tenant);
     account.address = (char *)"+33199000000";
-    account.capabilities = &capabilities;
-    capabilities.text_max_length = 20;
-    capabilities.can_start = true;
-    capabilities.resend = GUICHET__V1__RESEND_POLICY__RESEND_POLICY_ASK;
+    account.capabilities = &house->can;
+    request.spools = &spools;
+    request.n_spools = 1;
+    spool.tenant = (char *)tenant;
+    spool.account_id = account.id;
+    spool.event_count = 3;
     reply = CALL(house, connector, connector, announce, AnnounceReply, &request);
     if (reply != NULL) {
         buf_clear(&house->token);

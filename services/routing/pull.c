@@ -14,11 +14,13 @@
 #include <sys/queue.h>
 
 #include "call.h"
+#include "core/duration.h"
 #include "core/id.h"
 #include "core/pbjson.h"
 #include "core/pbtime.h"
 #include "ops/failpoint.h"
 #include "ops/log.h"
+#include "service/media_ticket.h"
 #include "statements.h"
 #include "token.h"
 
@@ -150,11 +152,52 @@ static const struct {
                               &guichet__v1__sync_templates__descriptor },
 };
 
-static void fill_send(Guichet__V1__Job *job, const struct db_result *rows, size_t row)
+/* Where the provider reads it: signed, and for a while only. */
+static void fill_link(struct pull *pull, const char *tenant, Guichet__V1__Media *media)
+{
+    const struct routing_config *config = pull->call->routing->config;
+    const struct media_ticket_keys keys = { config->media_key, config->media_key_previous };
+    Guichet__V1__MediaTicket ticket = GUICHET__V1__MEDIA_TICKET__INIT;
+    SCOPED_BUF link = { 0 };
+
+    if (media == NULL || media->sha256.len == 0)
+        return;
+    ticket.tenant = (char *)tenant;
+    ticket.sha256 = media->sha256;
+    ticket.expires_at_s = (uint64_t)(time_now_us() / 1000000) + config->media_link_ttl_ms / 1000;
+    ticket.content_type = media->content_type;
+    ticket.file_name = media->file_name;
+    buf_init(&link, MEDIA_LINK_MAX_BYTES);
+    media_link_append(&link, config->media_base_url, &keys, &ticket);
+    media->link_url = arena_dup(pull->call->arena, buf_view(&link));
+    if (media->link_url == NULL)
+        abort();
+}
+
+static void fill_links(struct pull *pull, const char *tenant, const Guichet__V1__Content *content)
+{
+    const char *base_url = pull->call->routing->config->media_base_url;
+
+    if (content == NULL || base_url == NULL || base_url[0] == '\0')
+        return;
+    for (size_t i = 0; i < content->n_parts; i++) {
+        const Guichet__V1__Part *part = content->parts[i];
+
+        if (part->kind_case == GUICHET__V1__PART__KIND_MEDIA)
+            fill_link(pull, tenant, part->media);
+        else if (part->kind_case == GUICHET__V1__PART__KIND_TEMPLATE)
+            for (size_t v = 0; v < part->template_->n_variables; v++)
+                fill_link(pull, tenant, part->template_->variables[v]->media);
+    }
+}
+
+static void fill_send(struct pull *pull, Guichet__V1__Job *job, const struct db_result *rows, size_t row)
 {
     job->send->tenant = job->tenant;
     job->send->delivery_id = job->id;
     job->send->attempt = (uint32_t)db_i64(rows, row, ATTEMPT);
+    if (db_i64(rows, row, MEDIA_DELIVERY) == GUICHET__V1__MEDIA_DELIVERY__MEDIA_DELIVERY_LINK)
+        fill_links(pull, job->tenant, job->send->content);
 }
 
 /* false: nobody can do it. The lease runs out, again and again, until it has failed. */
@@ -175,7 +218,7 @@ static bool read_payload(struct pull *pull, Guichet__V1__Job *job, const struct 
     job->kind_case = kinds[kind].kind_case;
     job->send = (Guichet__V1__Outbound *)message; /* one member of the union is as good as another */
     if (kind == KIND_SEND)
-        fill_send(job, rows, row);
+        fill_send(pull, job, rows, row);
     return true;
 }
 

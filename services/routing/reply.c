@@ -2,9 +2,10 @@
 /* reply.c - an agent answers, or writes first.
  *
  * Reply: who asks and whose it is (ours) -> the conversation and its threads (context) -> what the account can
- * send (ours) -> stored (context) -> answered. StartConversation: what the account can send -> thread opened
- * (context) -> whose it is -> stored -> applied -> answered. The delivery is made by our feed, from the same
+ * send (ours), of what size its media are (context's blobs) -> stored (context) -> answered. StartConversation:
+ * what the account can send -> thread opened (context) -> whose it is -> stored -> applied -> answered. The delivery is made by our feed, from the same
  * commit as the message: between the two nothing can be lost. Its id is the message's. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,12 +13,13 @@
 #include "core/duration.h"
 #include "core/pbjson.h"
 #include "core/pbtime.h"
+#include "guichet/v1/blob.pb-c.h"
 #include "ops/failpoint.h"
 #include "rows.h"
 #include "rpc.h"
 #include "statements.h"
 
-enum { KEY_MAX_BYTES = 200 };
+enum { KEY_MAX_BYTES = 200, SHA256_BYTES = 32 };
 
 struct reply {
     bool is_start;
@@ -31,12 +33,15 @@ struct reply {
     Guichet__V1__Delivery delivery;
     bool is_new; /* the conversation is, by this call */
     uint64_t change_sequence;
+    size_t part; /* whose size is asked */
 };
 
 static void on_actor(struct routing_call *call, struct db_work *work);
 static void on_conversation(const Guichet__V1__GetConversationsReply *found, void *arg);
 static void ask_account(struct routing_call *call);
 static void on_account(struct routing_call *call, struct db_work *work);
+static void ask_size(struct routing_call *call);
+static void on_blob(const Guichet__V1__GetBlobReply *found, void *arg);
 static void open_thread(struct routing_call *call);
 static void on_opened(const Guichet__V1__OpenThreadReply *opened, void *arg);
 static void on_owner(struct routing_call *call, struct db_work *work);
@@ -48,6 +53,15 @@ static void on_final(struct routing_call *call, struct db_work *work);
 static void *copy(struct routing_call *call, const void *message)
 {
     ProtobufCMessage *made = pb_dup(message, call->arena);
+
+    if (made == NULL)
+        abort();
+    return made;
+}
+
+static char *copy_text(struct routing_call *call, const char *text)
+{
+    char *made = arena_strdup(call->arena, text);
 
     if (made == NULL)
         abort();
@@ -211,10 +225,88 @@ static void on_account(struct routing_call *call, struct db_work *work)
         refuse(call, err.kind, err.text);
         return;
     }
-    if (reply->is_start)
+    reply->content = copy(call, reply->content);
+    ask_size(call);
+}
+
+/* ---- what its media are ---- */
+
+static bool has_media(const Guichet__V1__Content *content)
+{
+    for (size_t i = 0; i < content->n_parts; i++)
+        if (content->parts[i]->kind_case == GUICHET__V1__PART__KIND_MEDIA)
+            return true;
+    return false;
+}
+
+static void check_media(struct routing_call *call)
+{
+    struct reply *reply = call->state;
+    const Guichet__V1__Capabilities *capabilities = reply->account->capabilities;
+    const char *base_url = call->routing->config->media_base_url;
+    struct err err = { 0 };
+
+    if (!routing_capability_check_media(capabilities, reply->content, &err))
+        refuse(call, err.kind, err.text);
+    else if (has_media(reply->content) && (base_url == NULL || base_url[0] == '\0') &&
+             capabilities->media_delivery == GUICHET__V1__MEDIA_DELIVERY__MEDIA_DELIVERY_LINK)
+        refuse(call, ERR_CONFLICT, "the channel reads media by links, and no media_base_url is configured");
+    else if (reply->is_start)
         open_thread(call);
     else
         store(call);
+}
+
+/* Of the next media part; when there is none left, all sizes are known. */
+static void ask_size(struct routing_call *call)
+{
+    struct reply *reply = call->state;
+    Guichet__V1__GetBlobRequest request = GUICHET__V1__GET_BLOB_REQUEST__INIT;
+    struct mesh_call mesh = routing_call_mesh(call, reply->tenant);
+    const Guichet__V1__Media *media;
+    char text[ERR_TEXT_BYTES];
+
+    while (reply->part < reply->content->n_parts &&
+           reply->content->parts[reply->part]->kind_case != GUICHET__V1__PART__KIND_MEDIA)
+        reply->part++;
+    if (reply->part == reply->content->n_parts) {
+        check_media(call);
+        return;
+    }
+    media = reply->content->parts[reply->part]->media;
+    if (media->sha256.len != SHA256_BYTES) {
+        snprintf(text, sizeof(text), "part %zu names no uploaded file: sha256 has %zu bytes, not %d", reply->part,
+                 media->sha256.len, SHA256_BYTES);
+        refuse(call, ERR_INVALID, text);
+        return;
+    }
+    request.tenant = reply->tenant;
+    request.sha256 = media->sha256;
+    mesh.attempt_timeout_ms = 0;
+    guichet__v1__blobs__get_blob(mesh_client_call(call->routing->blobs, &mesh), &request, on_blob, call);
+}
+
+static void on_blob(const Guichet__V1__GetBlobReply *found, void *arg)
+{
+    struct routing_call *call = arg;
+    struct reply *reply = call->state;
+    Guichet__V1__Media *media = reply->content->parts[reply->part]->media;
+    char text[ERR_TEXT_BYTES];
+
+    if (found == NULL && mesh_err()->kind == ERR_NOT_FOUND) {
+        snprintf(text, sizeof(text), "part %zu: there is no such file; upload it first", reply->part);
+        refuse(call, ERR_INVALID, text);
+    } else if (found == NULL) {
+        fail(call);
+    } else if (found->blob == NULL) {
+        refuse(call, ERR_INTERNAL, "context says nothing of the blob");
+    } else {
+        media->size_bytes = found->blob->size_bytes;
+        if (media->content_type[0] == '\0')
+            media->content_type = copy_text(call, found->blob->content_type);
+        reply->part++;
+        ask_size(call);
+    }
 }
 
 /* ---- StartConversation ---- */

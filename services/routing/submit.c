@@ -2,7 +2,8 @@
 /* submit.c - events in: who may, then context records them, then the answer. Nothing is kept here.
  *
  * The answer comes after context's commit only. What the commit means for work and deliveries is read from
- * the change feed; a kick saves the wait for it. */
+ * the change feed; a kick saves the wait for it. A request with nothing in it goes the same way: that is what the
+ * connector asks, whether this way works. */
 #include "connector.h"
 
 #include <string.h>
@@ -55,25 +56,44 @@ static uint32_t lane_of(const char *tenant, const Guichet__V1__InboundEvent *eve
     return hash != 0 ? hash : 1;
 }
 
-static bool check_events(struct routing_call *call, const Guichet__V1__SubmitRequest *input)
+static bool check_account(struct routing_call *call, const Guichet__V1__SubmitRequest *input,
+                          const char *what, size_t i, const char *account_id)
 {
     const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
 
-    if (input->n_events == 0 || input->n_events > EVENTS_MAX) {
-        routing_call_refuse(call, ERR_INVALID, "%zu events: 1 to %d are allowed", input->n_events,
-                            EVENTS_MAX);
+    if (routing_token_account(claims, input->tenant, account_id) != NULL)
+        return true;
+    routing_call_refuse(call, ERR_FORBIDDEN,
+                        "%s %zu: account '%.64s' of tenant '%s' is not served by connector '%s'", what, i,
+                        account_id, input->tenant, claims->connector);
+    return false;
+}
+
+/* A connector without accounts of this tenant has nothing to ask about it either. */
+static bool check_tenant(struct routing_call *call, const Guichet__V1__SubmitRequest *input)
+{
+    const Guichet__V1__AnnounceRequest *claims = mesh_request_claims(call->request);
+
+    for (size_t i = 0; i < claims->n_accounts; i++)
+        if (strcmp(claims->accounts[i]->tenant, input->tenant) == 0)
+            return true;
+    routing_call_refuse(call, ERR_FORBIDDEN, "tenant '%.64s': connector '%s' serves no account of it",
+                        input->tenant, claims->connector);
+    return false;
+}
+
+static bool check_events(struct routing_call *call, const Guichet__V1__SubmitRequest *input)
+{
+    if (input->n_events + input->n_dead > EVENTS_MAX) {
+        routing_call_refuse(call, ERR_INVALID, "%zu events: at most %d are allowed",
+                            input->n_events + input->n_dead, EVENTS_MAX);
         return false;
     }
     for (size_t i = 0; i < input->n_events; i++) {
         Guichet__V1__InboundEvent *event = input->events[i];
 
-        if (routing_token_account(claims, input->tenant, event->account_id) == NULL) {
-            routing_call_refuse(call, ERR_FORBIDDEN,
-                                "event %zu: account '%.64s' of tenant '%s' is not served by"
-                                " connector '%s'",
-                                i, event->account_id, input->tenant, claims->connector);
+        if (!check_account(call, input, "event", i, event->account_id))
             return false;
-        }
         if (event->tenant[0] != '\0' && strcmp(event->tenant, input->tenant) != 0) {
             routing_call_refuse(call, ERR_INVALID, "event %zu: tenant '%.64s' in a request of tenant '%s'", i,
                                 event->tenant, input->tenant);
@@ -81,6 +101,9 @@ static bool check_events(struct routing_call *call, const Guichet__V1__SubmitReq
         }
         event->tenant = input->tenant;
     }
+    for (size_t i = 0; i < input->n_dead; i++)
+        if (!check_account(call, input, "dead event", i, input->dead[i]->account_id))
+            return false;
     return true;
 }
 
@@ -107,7 +130,7 @@ static void on_recorded(const Guichet__V1__RecordReply *recorded, void *arg)
     Guichet__V1__SubmitReply reply = GUICHET__V1__SUBMIT_REPLY__INIT;
 
     if (recorded == NULL) {
-        stats_add_label(routing->stats, ROUTING_SUBMITTED, "failed", input->n_events);
+        stats_add_label(routing->stats, ROUTING_SUBMITTED, "failed", input->n_events + input->n_dead);
         routing_call_fail(call, mesh_err());
         return;
     }
@@ -140,7 +163,8 @@ void routing_connector_submit(Guichet__V1__Connector_Service *service,
     char *channel = claims->channel;
 
     submit->started_ms = loop_now_ms(routing->loop);
-    if (!routing_call_is_tenant(call, input->tenant) || !check_events(call, input))
+    if (!routing_call_is_tenant(call, input->tenant) || !check_tenant(call, input) ||
+        !check_events(call, input))
         return;
     if (FAILPOINT("routing_before_record_call")) {
         routing_call_refuse(call, ERR_UNAVAILABLE, "failpoint");
@@ -151,7 +175,11 @@ void routing_connector_submit(Guichet__V1__Connector_Service *service,
     request.n_events = input->n_events;
     request.channels = &channel;
     request.n_channels = 1;
+    request.dead = input->dead;
+    request.n_dead = input->n_dead;
+    request.voided = input->voided;
+    request.n_voided = input->n_voided;
     mesh = routing_call_mesh(call, input->tenant);
-    mesh.lane = lane_of(input->tenant, input->events[0]);
+    mesh.lane = input->n_events > 0 ? lane_of(input->tenant, input->events[0]) : 0;
     guichet__v1__context__record(mesh_client_call(routing->context, &mesh), &request, on_recorded, call);
 }
