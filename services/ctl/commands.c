@@ -13,6 +13,8 @@ const struct ctl_command ctl_commands[] = {
     { "migrate", "--context-database SECRET --routing-database SECRET", "brings both schemas to this version",
       ctl_migrate },
     { "status", "", "each tenant: feed, queues, deliveries, accounts", ctl_status },
+    { "audit", "[--tenant T] [--since 24h|TIME] [--until TIME]",
+      "is anything missing that was acknowledged? 0: no; 1: yes, and what", ctl_audit },
     { "agent add", "LOGIN --tenant T --name N --role R --capacity N --password SECRET [--queues A,B]",
       "makes an agent, or changes one", ctl_agent_add },
     { "agent chat", "--login L --tenant T --password SECRET", "a terminal agent: reads and answers",
