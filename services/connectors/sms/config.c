@@ -25,5 +25,7 @@ const struct config_key sms_account_keys[] = {
       .max = 7 * 86400000LL, .help = "How long a message is tried before it fails as expired." },
     { CONFIG_AT(sms_account, validity_period_s), .type = CONFIG_U32, .fallback = "0", .max = 36000,
       .help = "Seconds that Twilio may keep a message in its own queue; 0: Twilio's default." },
+    { CONFIG_AT(sms_account, mms), .type = CONFIG_BOOL, .fallback = "false",
+      .help = "Files go out as MMS; only where the number can. Files that come in need no setting." },
     { 0 },
 };

@@ -15,6 +15,7 @@ static const struct connector sms_connector = {
     .normalise = sms_normalise,
     .render = sms_render,
     .outcome = sms_outcome,
+    .media = sms_media,
     .units = sms_units,
 };
 

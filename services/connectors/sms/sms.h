@@ -28,6 +28,7 @@ struct sms_account {
     uint32_t sends_per_second;
     uint32_t retry_horizon_ms;
     uint32_t validity_period_s;
+    bool mms; /* files go out as well */
 };
 
 struct sms_provider {
@@ -41,6 +42,8 @@ struct sms_provider {
                    struct arena *arena, struct http_client_request *ret_request, struct err *err);
     void (*outcome)(const struct sms_account *account, const struct http_result *result, struct arena *arena,
                     Guichet__V1__Outcome *ret_outcome);
+    bool (*media)(const struct sms_account *account, const Guichet__V1__FetchMedia *fetch,
+                  struct arena *arena, struct http_client_request *ret_request, struct err *err);
 };
 
 extern const struct config_key sms_account_keys[];
@@ -56,11 +59,14 @@ bool sms_render(const void *account, const Guichet__V1__Outbound *message, struc
                 struct http_client_request *ret_request, struct err *err);
 void sms_outcome(const void *account, const struct http_result *result, struct arena *arena,
                  Guichet__V1__Outcome *ret_outcome);
-/* How many segments the message is billed as. */
+bool sms_media(const void *account, const Guichet__V1__FetchMedia *fetch, struct arena *arena,
+               struct http_client_request *ret_request, struct err *err);
+/* How many segments the message is billed as; with files it is one MMS. */
 uint32_t sms_units(const void *account, const Guichet__V1__Outbound *message);
 
-/* The text parts of a message, joined by line feeds. false: it has none, or a part that is no text. */
+/* The text parts of a message, and its files' captions, joined by line feeds; *ret_file_count says how many files it has.
+ * false: it has neither, or a part that is none of them. */
 bool sms_text_join(const Guichet__V1__Content *content, struct arena *arena, struct str_view *ret_text,
-                   struct err *err);
+                   size_t *ret_file_count, struct err *err);
 
 #endif

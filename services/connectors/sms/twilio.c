@@ -52,4 +52,5 @@ const struct sms_provider sms_twilio = {
     .normalise = sms_twilio_normalise,
     .render = sms_twilio_render,
     .outcome = sms_twilio_outcome,
+    .media = sms_twilio_media,
 };

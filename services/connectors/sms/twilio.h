@@ -22,6 +22,10 @@ bool sms_twilio_render(const struct sms_account *account, const Guichet__V1__Out
 void sms_twilio_outcome(const struct sms_account *account, const struct http_result *result,
                         struct arena *arena, Guichet__V1__Outcome *ret_outcome);
 
+/* Signed in at the API's own host only; at Twilio's own, when the API is there. */
+bool sms_twilio_media(const struct sms_account *account, const Guichet__V1__FetchMedia *fetch,
+                      struct arena *arena, struct http_client_request *ret_request, struct err *err);
+
 /* What an error code means for the message it was given for. */
 struct sms_twilio_error {
     uint32_t code;

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PARTS_MAX = 32 };
+enum { PARTS_MAX = 32, FILE_NAME_MAX_BYTES = 128 };
+
+#define NAME_CHARACTERS "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_."
 
 struct part_list {
     Guichet__V1__Part *parts[PARTS_MAX];
@@ -108,6 +110,20 @@ static void add_location(struct sms_reading *reading, struct part_list *list)
     part->location->address = sms_reading_text(reading, "Address");
 }
 
+/* Twilio's own names are ids ("ME…"); a name with an ending was given by somebody. */
+static char *read_file_name(struct sms_reading *reading, const char *url)
+{
+    struct str_view rest = { url, strcspn(url, "?#") }, piece, name = { 0 };
+
+    while (str_next(&rest, '/', &piece))
+        name = piece;
+    if (name.len > FILE_NAME_MAX_BYTES || name.len == 0 || name.data[0] == '.' ||
+        memchr(name.data, '.', name.len) == NULL || strspn(name.data, NAME_CHARACTERS) < name.len ||
+        strstr(url, "://") == NULL || name.data <= strstr(url, "://") + 3)
+        name.len = 0;
+    return arena_dup(reading->arena, name);
+}
+
 static void add_one_media(struct sms_reading *reading, struct part_list *list, unsigned long index)
 {
     const char *url_name = arena_printf(reading->arena, "MediaUrl%lu", index);
@@ -122,6 +138,7 @@ static void add_one_media(struct sms_reading *reading, struct part_list *list, u
     guichet__v1__media__init(part->media);
     part->media->state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
     part->media->provider_url = sms_reading_text(reading, url_name);
+    part->media->file_name = read_file_name(reading, part->media->provider_url);
     part->media->content_type =
         sms_reading_text(reading, arena_printf(reading->arena, "MediaContentType%lu", index));
 }

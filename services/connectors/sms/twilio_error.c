@@ -28,6 +28,8 @@
 
 /* Ascending by code. */
 static const struct sms_twilio_error errors[] = {
+    FAILED(11200, CONTENT_REFUSED),       /* the file at MediaUrl could not be read */
+    FAILED(12300, CONTENT_REFUSED),       /* the file at MediaUrl is of a type that Twilio does not send */
     THROTTLED(14107, 1000),               /* send rate limit of the number */
     BROKEN(20003),                        /* authentication failed */
     BROKEN(20005),                        /* account not active */
@@ -42,6 +44,8 @@ static const struct sms_twilio_error errors[] = {
     FAILED(21612, RECIPIENT_UNREACHABLE), /* no route from From to To */
     FAILED(21614, RECIPIENT_INVALID),     /* To is not a mobile number */
     FAILED(21617, CONTENT_REFUSED),       /* longer than 1600 characters */
+    FAILED(21620, CONTENT_REFUSED),       /* MediaUrl is no URL */
+    FAILED(21623, CONTENT_REFUSED),       /* more than 10 files */
     BROKEN(21660),                        /* From is of another account */
     RETRY(30001),                         /* queue overflow */
     BROKEN(30002),                        /* account suspended */
@@ -58,6 +62,7 @@ static const struct sms_twilio_error errors[] = {
     FAILED(63003, RECIPIENT_INVALID),     /* channel knows no such recipient */
     FAILED(63016, WINDOW_CLOSED),         /* outside WhatsApp's 24 hours without template */
     THROTTLED(63018, 1000),               /* rate limit of the channel */
+    FAILED(63019, CONTENT_REFUSED),       /* the file at MediaUrl could not be read */
     FAILED(63024, RECIPIENT_INVALID),     /* recipient invalid for the channel */
 };
 

@@ -44,22 +44,44 @@ static void append_sender(const struct sms_account *account, const char *channel
         form_append(form, "From", str_view_of(with_channel(arena, channel, account->account.address)));
 }
 
+/* Twilio reads each file from its link. */
+static bool append_files(const struct sms_account *account, const Guichet__V1__Content *content,
+                         struct buf *form, struct err *err)
+{
+    for (size_t i = 0; i < content->n_parts; i++) {
+        const Guichet__V1__Part *part = content->parts[i];
+
+        if (part->kind_case != GUICHET__V1__PART__KIND_MEDIA)
+            continue;
+        if (!account->mms)
+            return err_set(err, ERR_INVALID, "part %zu is a file: this account sends text only", i + 1);
+        if (part->media->link_url[0] == '\0')
+            return err_set(err, ERR_INVALID, "part %zu is a file without a link to read it from", i + 1);
+        form_append(form, "MediaUrl", str_view_of(part->media->link_url));
+    }
+    return true;
+}
+
 static bool append_form(const struct sms_account *account, const Guichet__V1__Outbound *message,
                         struct arena *arena, struct buf *form, struct err *err)
 {
     const char *channel = channel_of(account, message, arena);
     struct str_view text;
+    size_t file_count;
 
     if (message->recipient == NULL || message->recipient->value[0] == '\0')
         return err_set(err, ERR_INVALID, "the message has no recipient");
-    if (!sms_text_join(message->content, arena, &text, err))
+    if (!sms_text_join(message->content, arena, &text, &file_count, err))
         return false;
     if (utf8_count(text) > SMS_TEXT_MAX_LENGTH)
         return err_set(err, ERR_INVALID, "the text has %zu characters, %d at most", utf8_count(text),
                        SMS_TEXT_MAX_LENGTH);
     form_append(form, "To", str_view_of(with_channel(arena, channel, message->recipient->value)));
     append_sender(account, channel, arena, form);
-    form_append(form, "Body", text);
+    if (text.len > 0)
+        form_append(form, "Body", text);
+    if (!append_files(account, message->content, form, err))
+        return false;
     form_append(form, "StatusCallback",
                 str_view_of(arena_printf(arena, "%s/status?delivery=%s", account->account.public_url,
                                          message->delivery_id)));
