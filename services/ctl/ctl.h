@@ -49,6 +49,10 @@ void ctl_end(struct ctl *ctl, int exit_code);    /* from a callback: ends the co
 int ctl_migrate(struct ctl *ctl, int argc, char **argv);
 int ctl_status(struct ctl *ctl, int argc, char **argv);
 int ctl_audit(struct ctl *ctl, int argc, char **argv);
+int ctl_dead_letters_list(struct ctl *ctl, int argc, char **argv);
+int ctl_dead_letters_show(struct ctl *ctl, int argc, char **argv);
+int ctl_dead_letters_replay(struct ctl *ctl, int argc, char **argv);
+int ctl_dead_letters_drop(struct ctl *ctl, int argc, char **argv);
 int ctl_agent_add(struct ctl *ctl, int argc, char **argv);
 int ctl_agent_chat(struct ctl *ctl, int argc, char **argv);
 int ctl_tail(struct ctl *ctl, int argc, char **argv);

@@ -19,7 +19,7 @@ static int usage(FILE *out, int exit_code)
 {
     fprintf(out, "usage: guichetctl COMMAND\n\n");
     for (const struct ctl_command *command = ctl_commands; command->words != NULL; command++)
-        fprintf(out, "  %-13s %s\n                %s\n", command->words, command->arguments, command->help);
+        fprintf(out, "  %-19s %s\n                      %s\n", command->words, command->arguments, command->help);
     return exit_code;
 }
 

@@ -4,7 +4,21 @@
 
 #include <stdio.h>
 
+#include "core/duration.h"
+#include "core/pbtime.h"
 #include "guichet/v1/routing.pb-c.h"
+
+/* What waits where the centre was not reached. */
+static void print_spools(const Guichet__V1__TenantStatus *tenant)
+{
+    for (size_t i = 0; i < tenant->n_spools; i++) {
+        char oldest[TIME_TEXT_BYTES];
+
+        time_format(pbtime_us(tenant->spools[i]->oldest_at), oldest);
+        printf("  spool of %-15s %llu events, the oldest of %s\n", tenant->spools[i]->account_id,
+               (unsigned long long)tenant->spools[i]->event_count, oldest);
+    }
+}
 
 static void print_tenant(const Guichet__V1__TenantStatus *tenant)
 {
@@ -13,10 +27,13 @@ static void print_tenant(const Guichet__V1__TenantStatus *tenant)
            (unsigned long long)tenant->change_cursor);
     printf("  conversations waiting %u, assigned %u; agents online %u\n", tenant->waiting_count,
            tenant->assigned_count, tenant->agents_online);
-    printf("  deliveries pending %u, unknown %u\n", tenant->deliveries_pending, tenant->deliveries_unknown);
+    printf("  deliveries pending %u, unknown %u; jobs pending %u; dead letters open %u\n",
+           tenant->deliveries_pending, tenant->deliveries_unknown, tenant->jobs_pending,
+           tenant->dead_letters_open);
     for (size_t i = 0; i < tenant->n_accounts; i++)
         printf("  account %-16s %-8s %s\n", tenant->accounts[i]->id, tenant->accounts[i]->channel,
                tenant->accounts[i]->is_connected ? "connected" : "NOT connected");
+    print_spools(tenant);
 }
 
 static void on_status(const Guichet__V1__GetStatusReply *reply, void *arg)
