@@ -362,9 +362,17 @@ static void tidy(struct spool *spool)
     }
 }
 
+/* Reading changes nothing, and a list only the first time. */
+static bool is_change(const struct spool *spool, const struct spool_op *op)
+{
+    return op->kind != SPOOL_OP_READ && op->kind != SPOOL_OP_CHECK &&
+           (op->kind != SPOOL_OP_LIST || !spool->is_listed);
+}
+
 static void finish_job(struct spool *spool, struct spool_job *job, const struct err *err)
 {
     struct spool_op *op = job->ops, *next;
+    bool has_changed = false;
 
     spool->is_finishing = true;
     spool->job = NULL;
@@ -374,12 +382,13 @@ static void finish_job(struct spool *spool, struct spool_job *job, const struct 
         next = op->next;
         if (!job->is_run)
             op->err = *err;
+        has_changed |= is_change(spool, op);
         finish_op(spool, op);
     }
     if (!spool->is_closing)
         tidy(spool);
     spool->is_finishing = false;
-    if (!spool->is_closing)
+    if (has_changed && !spool->is_closing)
         spool->options.on_changed(spool->options.arg);
     if (spool->first != NULL && !spool->is_closing)
         loop_timer_start(spool->start_timer, 0, 0);

@@ -8,8 +8,8 @@
  * Intake: POST (or GET) <hook_prefix>/<account id>[/<rest>] -> verify over the raw body
  * -> normalise -> the events join the batch forming in their lane (lane = hash of
  * tenant, account, thread) -> Submit -> the provider's 2xx only after every event of its
- * payload was answered stored, duplicate or refused. Mesh down or too slow: 503. A batch
- * closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers.
+ * payload was answered stored, duplicate or refused, or was committed to the spool (spool_dir).
+ * Without a spool, mesh down or too slow: 503. A batch closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers.
  *
  * Media: pending parts of events come back as jobs; the skeleton streams them from the provider into the
  * centre's blobs. Media of messages go out by link (the part's link_url is filled) or, where there is an
@@ -51,6 +51,14 @@ struct connector_config {
     uint32_t announce_interval_ms;
     uint32_t submit_attempt_timeout_ms;
     uint32_t report_keep_ms;
+    char *spool_dir; /* empty: no spool */
+    uint32_t spool_max_bytes;
+    uint32_t spool_events_max;
+    uint32_t spool_free_min_bytes;
+    uint32_t spool_scan_ms;
+    uint32_t spool_retry_ms;
+    uint32_t spool_retry_max_ms;
+    uint32_t spool_attempts_max;
     struct config_strings routing_blobs;
     struct config_strings media_types; /* patterns: a type, a type with any subtype, or any */
     uint32_t media_max_bytes;

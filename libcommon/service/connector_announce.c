@@ -3,7 +3,7 @@
  *
  * The token is renewed at half of its life, so that one failed renewal costs nothing. A token that is
  * refused before its time (routing's keys were changed) is replaced at once, at most once a second. */
-#include "service/connector_internal.h"
+#include "service/connector_spool.h"
 
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -20,6 +20,7 @@ enum {
     RETRY_FIRST_MS = 200,
     RETRY_MAX_MS = 5000,
     AGAIN_PAUSE_MS = 1000,
+    SOON_MS = 1000,
     TOKEN_MAX_BYTES = 64 * 1024,
 };
 
@@ -33,6 +34,7 @@ struct connector_announcer {
     struct connector_runtime *runtime;
     struct loop_timer *timer;      /* the next announce */
     struct loop_timer *tell_timer; /* waiters for whom nothing needs to be called */
+    struct loop_timer *soon_timer; /* what we said is no longer so */
     struct buf token;
     uint32_t generation; /* counts tokens, from 1 */
     uint64_t token_until_ms;
@@ -106,6 +108,7 @@ static void announce(void *arg)
     request.accounts = arena_alloc(arena, runtime->slot_count * sizeof(*request.accounts));
     for (size_t i = 0; i < runtime->slot_count; i++)
         request.accounts[i] = make_account(runtime, i, arena);
+    connector_spool_fill(runtime, arena, &request);
     guichet__v1__connector__announce(mesh_client_call(runtime->routing, &call), &request, on_announced,
                                      announcer);
 }
@@ -114,6 +117,8 @@ static void announce(void *arg)
 
 static void mark_refused(struct connector_runtime *runtime, const Guichet__V1__AnnounceReply *reply)
 {
+    bool has_changed = false;
+
     for (size_t i = 0; i < runtime->slot_count; i++) {
         struct connector_slot *slot = &runtime->slots[i];
         const char *reason = NULL;
@@ -126,8 +131,11 @@ static void mark_refused(struct connector_runtime *runtime, const Guichet__V1__A
                       LOG_TEXT("reason", reason));
         else if (reason == NULL && slot->is_refused)
             log_event(LOG_INFO, "account_accepted", LOG_TEXT("account", slot->account->id));
+        has_changed |= slot->is_refused != (reason != NULL);
         slot->is_refused = reason != NULL;
     }
+    if (has_changed)
+        connector_lanes_refresh(runtime->lanes);
 }
 
 /* Everybody who waits hears of it, once; a waiter may ask again from inside. */
@@ -205,6 +213,23 @@ static void tell_now(void *arg)
         tell_waiters(announcer, connector_is_announced(announcer->runtime));
 }
 
+/* While one is under way it may have left already: another follows. */
+static void on_soon(void *arg)
+{
+    struct connector_announcer *announcer = arg;
+
+    if (announcer->is_calling)
+        loop_timer_start(announcer->soon_timer, SOON_MS, 0);
+    else
+        announce(announcer);
+}
+
+void connector_announce_soon(struct connector_runtime *runtime)
+{
+    if (!loop_timer_is_active(runtime->announcer->soon_timer))
+        loop_timer_start(runtime->announcer->soon_timer, SOON_MS, 0);
+}
+
 struct connector_announcer *connector_announcer_new(struct connector_runtime *runtime)
 {
     struct connector_announcer *announcer = calloc(1, sizeof(*announcer));
@@ -216,6 +241,7 @@ struct connector_announcer *connector_announcer_new(struct connector_runtime *ru
     buf_init(&announcer->token, TOKEN_MAX_BYTES);
     announcer->timer = loop_timer_new(runtime->loop, announce, announcer);
     announcer->tell_timer = loop_timer_new(runtime->loop, tell_now, announcer);
+    announcer->soon_timer = loop_timer_new(runtime->loop, on_soon, announcer);
     loop_timer_start(announcer->timer, 0, 0);
     return announcer;
 }
@@ -231,6 +257,7 @@ void connector_announcer_free(struct connector_announcer **announcer_ptr)
     tell_waiters(announcer, false);
     loop_timer_free(&announcer->timer);
     loop_timer_free(&announcer->tell_timer);
+    loop_timer_free(&announcer->soon_timer);
     buf_done(&announcer->token);
     free(announcer);
 }

@@ -25,6 +25,8 @@ struct centre {
     unsigned submit_fails_count, start_fails_count, report_fails_count; /* so many times; UINT_MAX: always */
     bool is_holding;    /* submits wait for centre_release() */
     const char *poison; /* a batch with this event key is INVALID */
+    const char *killer; /* a batch with this one ends the centre: it does not answer, and is away for some probes */
+    unsigned killer_away_count;
     Guichet__V1__RecordResult result;
     bool has_wrong_key;
     bool is_start_denied;
@@ -35,7 +37,12 @@ struct centre {
     size_t batch_sizes[CENTRE_EVENTS_MAX];
     char keys[CENTRE_EVENTS_MAX][64];
     uint64_t boot_ns[CENTRE_EVENTS_MAX];
+    uint32_t boot_lanes[CENTRE_EVENTS_MAX];
     size_t key_count;
+    unsigned probes, deads, killed, spools_announced;
+    char dead_key[64], dead_reason[128];
+    uint64_t voided_first, voided_last, spooled; /* the last range that was voided; the last count announced */
+    unsigned voided;
     struct centre_held held[CENTRE_HELD_MAX];
     size_t held_count;
     Guichet__V1__OutcomeKind outcome;
@@ -90,6 +97,8 @@ static void centre_announce(Guichet__V1__Connector_Service *service,
     char token[32];
 
     centre_check_mac(request);
+    centre->spools_announced += request->n_spools > 0;
+    centre->spooled = request->n_spools > 0 ? request->spools[0]->event_count : 0;
     assert_string_equal(request->accounts[0]->id, "toy-1");
     assert_int_equal(request->accounts[0]->capabilities->text_max_length, 42);
     centre->announces++;
@@ -112,16 +121,50 @@ static void centre_answer(struct centre *centre, const struct centre_held *held)
     Guichet__V1__SubmitReply reply = GUICHET__V1__SUBMIT_REPLY__INIT;
     struct arena *arena = mesh_request_arena(mesh_request_of(held->closure_data));
 
-    reply.n_results = held->request->n_events;
+    size_t event_count = held->request->n_events;
+
+    reply.n_results = event_count + held->request->n_dead;
     reply.results = arena_alloc(arena, (reply.n_results + 1) * sizeof(*reply.results));
     for (size_t i = 0; i < reply.n_results; i++) {
         reply.results[i] = arena_alloc(arena, sizeof(**reply.results));
         guichet__v1__recorded__init(reply.results[i]);
         reply.results[i]->event_key =
-            centre->has_wrong_key ? "message:other" : held->request->events[i]->event_key;
-        reply.results[i]->result = centre->result;
+            centre->has_wrong_key ? "message:other"
+            : i < event_count     ? held->request->events[i]->event_key
+                                  : held->request->dead[i - event_count]->event_key;
+        reply.results[i]->result =
+            i < event_count ? centre->result : GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED;
     }
     held->closure(&reply, held->closure_data);
+}
+
+/* What a centre that was killed by an event looks like: no answer to it, and none to anybody for a while. */
+static bool centre_die(struct centre *centre, const Guichet__V1__SubmitRequest *request, void *closure_data)
+{
+    unsigned once = 1;
+
+    for (size_t i = 0; i < request->n_events; i++)
+        if (centre->killer != NULL && strcmp(request->events[i]->event_key, centre->killer) == 0) {
+            centre->killed++;
+            centre->killer_away_count = 2;
+            return centre_fail(ERR_UNAVAILABLE, &once, closure_data);
+        }
+    return centre_fail(ERR_UNAVAILABLE, &centre->killer_away_count, closure_data);
+}
+
+static void centre_keep_more(struct centre *centre, const Guichet__V1__SubmitRequest *request)
+{
+    for (size_t i = 0; i < request->n_dead; i++) {
+        centre->deads++;
+        assert_true(request->dead[i]->event.len > 0);
+        snprintf(centre->dead_key, sizeof(centre->dead_key), "%s", request->dead[i]->event_key);
+        snprintf(centre->dead_reason, sizeof(centre->dead_reason), "%s", request->dead[i]->reason);
+    }
+    for (size_t i = 0; i < request->n_voided; i++) {
+        centre->voided++;
+        centre->voided_first = request->voided[i]->first;
+        centre->voided_last = request->voided[i]->last;
+    }
 }
 
 static void centre_submit(Guichet__V1__Connector_Service *service, const Guichet__V1__SubmitRequest *request,
@@ -133,17 +176,23 @@ static void centre_submit(Guichet__V1__Connector_Service *service, const Guichet
 
     assert_string_equal(request->tenant, "demo");
     assert_true(mesh_request_token(mesh_request_of(closure_data)).len > 0);
-    centre->batch_sizes[centre->submits++] = request->n_events;
-    if (centre_fail(centre->submit_fails, &centre->submit_fails_count, closure_data))
+    if (request->n_events + request->n_dead == 0)
+        centre->probes++;
+    else if (centre->submits < CENTRE_EVENTS_MAX)
+        centre->batch_sizes[centre->submits++] = request->n_events;
+    if (centre_die(centre, request, closure_data) ||
+        centre_fail(centre->submit_fails, &centre->submit_fails_count, closure_data))
         return;
     for (size_t i = 0; i < request->n_events; i++)
         if (centre->poison != NULL && strcmp(request->events[i]->event_key, centre->poison) == 0) {
             centre_fail(ERR_INVALID, &once, closure_data);
             return;
         }
+    centre_keep_more(centre, request);
     for (size_t i = 0; i < request->n_events && centre->key_count < CENTRE_EVENTS_MAX; i++) {
         assert_int_equal(strlen(request->events[i]->boot_id), 36);
         centre->boot_ns[centre->key_count] = request->events[i]->boot_n;
+        centre->boot_lanes[centre->key_count] = request->events[i]->boot_lane;
         snprintf(centre->keys[centre->key_count++], 64, "%s", request->events[i]->event_key);
     }
     if (centre->is_holding && centre->held_count < CENTRE_HELD_MAX)

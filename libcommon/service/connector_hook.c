@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_hook.c - HTTP in: verify, normalise, hand the events to their lanes, answer when all are recorded.
  *
- * The 2xx is the promise: it is given only when routing has answered for every event of the payload. A
- * refused event counts as answered, for it is kept as a dead letter: to let the provider send it again
+ * The 2xx is the promise: it is given only when routing has answered for every event of the payload, or the
+ * spool has committed it. A refused event counts as answered, for it is kept as a dead letter: to let the provider send it again
  * would change nothing. Everything else is a 503, and the provider's repeat is harmless. */
-#include "service/connector_internal.h"
+#include "service/connector_spool.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +23,7 @@ struct hook {
     struct hook_request request;
     struct event_batch batch;
     size_t open_count; /* events not answered yet */
+    bool is_spooled;   /* one of them at least */
     struct err err;    /* the first failure among them */
 };
 
@@ -52,7 +53,12 @@ static void reply_ok(struct hook *hook)
 
     if (answer.status == 0)
         answer = hook->runtime->table->hook_answer;
-    if (FAILPOINT("connector_after_submit_before_2xx")) {
+    if (!hook->is_spooled && FAILPOINT("connector_after_submit_before_2xx")) {
+        err_set(&err, ERR_UNAVAILABLE, "failpoint");
+        reply_unavailable(hook, &err);
+        return;
+    }
+    if (hook->is_spooled && FAILPOINT("connector_after_spool_commit_before_2xx")) {
         err_set(&err, ERR_UNAVAILABLE, "failpoint");
         reply_unavailable(hook, &err);
         return;
@@ -66,8 +72,9 @@ static void on_recorded(void *arg, const Guichet__V1__Recorded *recorded, const 
 {
     struct hook *hook = arg;
 
-    if (recorded == NULL && hook->err.kind == ERR_NONE)
+    if (err->kind != ERR_NONE && hook->err.kind == ERR_NONE)
         hook->err = *err;
+    hook->is_spooled |= recorded == NULL && err->kind == ERR_NONE;
     if (recorded != NULL && recorded->result == GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED)
         log_event(LOG_ERROR, "event_refused", LOG_TEXT("account", hook->slot->account->id),
                   LOG_TEXT("event_key", recorded->event_key), LOG_TEXT("reason", recorded->reason));
@@ -138,8 +145,8 @@ static bool check_available(struct hook *hook)
 
     if (hook->slot->is_refused)
         err_set(&err, ERR_UNAVAILABLE, "routing refuses this account");
-    else if (!connector_is_announced(hook->runtime))
-        err_set(&err, ERR_UNAVAILABLE, "not announced to routing");
+    else if (!connector_is_announced(hook->runtime) && !connector_spool_is_usable(hook->runtime, &err))
+        err_set(&err, ERR_UNAVAILABLE, "not announced to routing, and %s", err.text);
     else
         return true;
     reply_unavailable(hook, &err);

@@ -10,14 +10,18 @@
 #include "guichet/v1/connector.pb-c.h"
 #include "io/http_server.h"
 #include "io/mesh.h"
+#include "io/spool.h"
 #include "ops/stats.h"
 #include "service/blob_client.h"
 #include "service/connector.h"
+#include "service/connector_job.h"
+#include "service/connector_stats.h"
 
 struct connector_announcer;
 struct connector_fetches;
 struct connector_lanes;
 struct connector_puller;
+struct connector_reports;
 
 /* One account as it runs. */
 struct connector_slot {
@@ -41,50 +45,15 @@ struct connector_runtime {
     struct connector_fetches *fetches;
     struct connector_puller **pullers; /* one for each replica's pull address */
     size_t puller_count;
+    struct spool *spool; /* NULL: none is configured */
+    struct spool_account *spool_accounts;
+    struct spool_numbers spool_shown; /* in the metrics */
+    struct loop_timer *spool_timer;
+    struct connector_reports *reports;
     char boot_id[ID_TEXT_BYTES];
     bool is_draining;
     bool is_closing; /* webhooks are turned away: their lanes are being closed */
 };
-
-enum connector_stat {
-    CONNECTOR_HOOKS,
-    CONNECTOR_HOOKS_UNKNOWN,
-    CONNECTOR_SIGNATURE_REFUSED,
-    CONNECTOR_HOOKS_MALFORMED,
-    CONNECTOR_HOOKS_UNAVAILABLE,
-    CONNECTOR_EVENTS_NORMALISED,
-    CONNECTOR_EVENTS_SUBMITTED,
-    CONNECTOR_EVENTS_STORED,
-    CONNECTOR_EVENTS_DUPLICATE,
-    CONNECTOR_EVENTS_REFUSED,
-    CONNECTOR_EVENTS_UNANSWERED,
-    CONNECTOR_BATCHES,
-    CONNECTOR_SUBMIT_TIME,
-    CONNECTOR_ANNOUNCES,
-    CONNECTOR_ANNOUNCES_FAILED,
-    CONNECTOR_JOBS,
-    CONNECTOR_STARTS_DENIED,
-    CONNECTOR_SENDS_ACCEPTED,
-    CONNECTOR_SENDS_RETRY,
-    CONNECTOR_SENDS_FAILED,
-    CONNECTOR_SENDS_UNKNOWN,
-    CONNECTOR_UNITS,
-    CONNECTOR_SEND_TIME,
-    CONNECTOR_MEDIA_FETCHED,
-    CONNECTOR_MEDIA_BYTES,
-    CONNECTOR_MEDIA_RETRY,
-    CONNECTOR_MEDIA_FAILED,
-    CONNECTOR_MEDIA_TIME,
-    CONNECTOR_MEDIA_UPLOADED,
-    CONNECTOR_TYPING_SENT,
-    CONNECTOR_TYPING_FAILED,
-    CONNECTOR_REPORTS_REPEATED,
-    CONNECTOR_REPORTS_DROPPED,
-    CONNECTOR_STAT_COUNT,
-};
-extern const struct stat_info connector_stats[CONNECTOR_STAT_COUNT];
-void connector_count(struct connector_runtime *runtime, enum connector_stat stat,
-                     const struct connector_account *account, uint64_t n);
 
 /* ---- connector_config.c ---- */
 
@@ -123,10 +92,12 @@ struct str_view connector_token(const struct connector_runtime *runtime, uint32_
  * done() comes later from the loop, exactly once; done may be NULL. */
 void connector_announce_again(struct connector_runtime *runtime, uint32_t refused_generation,
                               connector_announced_fn *done, void *arg);
+void connector_announce_soon(struct connector_runtime *runtime); /* within a second */
 
 /* ---- connector_lane.c ---- */
 
-/* How one event was answered; err is ERR_NONE when it was (stored, duplicate or refused). */
+/* How one event was answered; err is ERR_NONE when it was (stored, duplicate or refused). With recorded NULL
+ * as well it is committed to the spool. */
 typedef void connector_recorded_fn(void *arg, const Guichet__V1__Recorded *recorded, const struct err *err);
 
 struct connector_lanes *connector_lanes_new(struct connector_runtime *runtime);
@@ -147,50 +118,6 @@ bool connector_puller_new(struct connector_runtime *runtime, const char *address
 void connector_puller_stop(struct connector_puller *puller);         /* pulls no more; what runs goes on */
 size_t connector_puller_jobs(const struct connector_puller *puller); /* under way */
 void connector_puller_free(struct connector_puller **puller);
-
-/* ---- connector_media.c: what is known of a file ---- */
-
-/* "image/jpeg" of a Content-Type; what came is unreadable or says nothing: `announced`, then octet-stream. */
-char *connector_media_type(const char *header, const char *announced, struct arena *arena);
-bool connector_media_type_matches(const struct config_strings *patterns, const char *type);
-/* The file's name of a Content-Disposition, without folders and control characters; "" when there is none. */
-char *connector_media_file_name(const char *header, struct arena *arena);
-
-/* ---- jobs: each part of one ends with done(), once; the outcome says how, UNSPECIFIED: the process ends ---- */
-
-typedef void connector_step_done_fn(void *arg);
-
-struct connector_step {
-    struct connector_runtime *runtime;
-    struct connector_slot *slot;
-    const Guichet__V1__Job *job;
-    struct arena *arena;
-    uint64_t lease_until_ms;
-    Guichet__V1__Outcome *outcome;
-    connector_step_done_fn *done; /* may come from inside start */
-    void *arg;
-};
-
-void connector_outcome_set(Guichet__V1__Outcome *outcome, struct arena *arena, Guichet__V1__OutcomeKind kind,
-                           Guichet__V1__FailureReason reason, const char *text);
-/* How long the provider may take, so that the outcome is reported within the lease; 0: too late to begin. */
-uint32_t connector_step_left_ms(const struct connector_step *step);
-
-/* connector_fetch.c: a file of the provider's becomes a blob. So many at once, the others wait their turn. */
-struct connector_fetch;
-struct connector_fetches *connector_fetches_new(struct connector_runtime *runtime);
-void connector_fetches_free(struct connector_fetches **fetches);
-void connector_fetch_start(const struct connector_step *step, struct connector_fetch **ret_fetch);
-void connector_fetch_free(struct connector_fetch **fetch);
-
-/* connector_upload.c: blobs of a message become files of the provider's, before the message is sent. */
-struct connector_upload;
-bool connector_upload_is_needed(const struct connector *table, const Guichet__V1__Outbound *message);
-void connector_upload_start(const struct connector_step *step, struct connector_upload **ret_upload);
-void connector_upload_free(struct connector_upload **upload);
-
-/* connector_typing.c */
-void connector_typing_start(const struct connector_step *step);
 
 /* ---- connector_send.c ---- */
 

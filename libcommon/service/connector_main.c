@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_main.c - the main() of every connector: settings, service, runtime, until SIGTERM. */
-#include "service/connector_internal.h"
+#include "service/connector_spool.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,11 +13,14 @@ static const struct service_stats_table stats_tables[] = {
     { NULL, NULL, 0 },
 };
 
-/* Ready is who can take a webhook and keep the promise: announced, with a token that holds. */
+/* Ready is who can take a webhook and keep the promise: announced, with a token that holds, or with a spool that
+ * takes it meanwhile. */
 static bool check_routing(void *arg, struct err *err)
 {
     struct connector_runtime *runtime = arg;
 
+    if (connector_spool_is_usable(runtime, err))
+        return true;
     if (!connector_is_announced(runtime))
         return err_set(err, ERR_UNAVAILABLE, "not announced to routing");
     if (!mesh_client_is_healthy(runtime->routing))

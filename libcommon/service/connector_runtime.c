@@ -1,91 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_runtime.c - opens the flows of a connector and closes them in an order in which none calls
  * back into one that is gone. */
-#include "service/connector_internal.h"
+#include "service/connector_spool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { ANSWER_EXTRA_MS = 5000, MESH_SPARE_CALLS = 16 };
-
-const struct stat_info connector_stats[CONNECTOR_STAT_COUNT] = {
-    [CONNECTOR_HOOKS] = { "connector_hooks_total", "Webhooks received.", STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_UNKNOWN] = { "connector_hooks_unknown_total",
-                                  "Webhooks for an account that is not here.", STAT_COUNTER, NULL },
-    [CONNECTOR_SIGNATURE_REFUSED] = { "connector_signature_refused_total",
-                                      "Webhooks that prove no origin: 403.", STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_MALFORMED] = { "connector_hooks_malformed_total",
-                                    "Webhooks that could not be read: 400.", STAT_COUNTER, "account" },
-    [CONNECTOR_HOOKS_UNAVAILABLE] = { "connector_hooks_unavailable_total",
-                                      "Webhooks not stored in time: 503.", STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_NORMALISED] = { "connector_events_normalised_total", "Events read from webhooks.",
-                                      STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_SUBMITTED] = { "connector_events_submitted_total",
-                                     "Events submitted, repeats included.", STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_STORED] = { "connector_events_stored_total", "Events stored as new.", STAT_COUNTER,
-                                  "account" },
-    [CONNECTOR_EVENTS_DUPLICATE] = { "connector_events_duplicate_total", "Events that were there already.",
-                                     STAT_COUNTER, "account" },
-    [CONNECTOR_EVENTS_REFUSED] = { "connector_events_refused_total",
-                                   "Events refused for good, kept as dead letters.", STAT_COUNTER,
-                                   "account" },
-    [CONNECTOR_EVENTS_UNANSWERED] = { "connector_events_unanswered_total",
-                                      "Events whose Submit failed: their webhook got 503.", STAT_COUNTER,
-                                      "account" },
-    [CONNECTOR_BATCHES] = { "connector_batches_total", "Submit calls made.", STAT_COUNTER, NULL },
-    [CONNECTOR_SUBMIT_TIME] = { "connector_submit_seconds", "From a batch's Submit to its answer.",
-                                STAT_HISTOGRAM, NULL },
-    [CONNECTOR_ANNOUNCES] = { "connector_announces_total", "Announces answered with a token.", STAT_COUNTER,
-                              NULL },
-    [CONNECTOR_ANNOUNCES_FAILED] = { "connector_announces_failed_total", "Announces refused or not answered.",
-                                     STAT_COUNTER, NULL },
-    [CONNECTOR_JOBS] = { "connector_jobs_total", "Jobs pulled.", STAT_COUNTER, "account" },
-    [CONNECTOR_STARTS_DENIED] = { "connector_starts_denied_total",
-                                  "Jobs whose lease no longer stood at Start.", STAT_COUNTER, "account" },
-    [CONNECTOR_SENDS_ACCEPTED] = { "connector_sends_accepted_total", "Messages the provider took.",
-                                   STAT_COUNTER, "account" },
-    [CONNECTOR_SENDS_RETRY] = { "connector_sends_retry_total", "Messages to be tried again.", STAT_COUNTER,
-                                "account" },
-    [CONNECTOR_SENDS_FAILED] = { "connector_sends_failed_total", "Messages that failed for good.",
-                                 STAT_COUNTER, "account" },
-    [CONNECTOR_SENDS_UNKNOWN] = { "connector_sends_unknown_total", "Messages sent without an answer.",
-                                  STAT_COUNTER, "account" },
-    [CONNECTOR_UNITS] = { "connector_units_total", "Billed units of the messages taken (SMS: segments).",
-                          STAT_COUNTER, "account" },
-    [CONNECTOR_SEND_TIME] = { "connector_send_seconds", "The provider's time for one call.", STAT_HISTOGRAM,
-                              NULL },
-    [CONNECTOR_MEDIA_FETCHED] = { "connector_media_fetched_total", "Files fetched and kept.", STAT_COUNTER,
-                                  "account" },
-    [CONNECTOR_MEDIA_BYTES] = { "connector_media_bytes_total", "Bytes of the files fetched and kept.",
-                                STAT_COUNTER, "account" },
-    [CONNECTOR_MEDIA_RETRY] = { "connector_media_retry_total", "Files to be fetched again.", STAT_COUNTER,
-                                "account" },
-    [CONNECTOR_MEDIA_FAILED] = { "connector_media_failed_total",
-                                 "Files refused for good: gone, too large, of a wrong type or hash.",
-                                 STAT_COUNTER, "account" },
-    [CONNECTOR_MEDIA_TIME] = { "connector_media_seconds", "From a fetch's first byte asked to its end.",
-                               STAT_HISTOGRAM, NULL },
-    [CONNECTOR_MEDIA_UPLOADED] = { "connector_media_uploaded_total", "Files handed to the provider.",
-                                   STAT_COUNTER, "account" },
-    [CONNECTOR_TYPING_SENT] = { "connector_typing_sent_total", "Typing marks the provider took.",
-                                STAT_COUNTER, "account" },
-    [CONNECTOR_TYPING_FAILED] = { "connector_typing_failed_total", "Typing marks that did not reach it.",
-                                  STAT_COUNTER, "account" },
-    [CONNECTOR_REPORTS_REPEATED] = { "connector_reports_repeated_total", "Reports that had to be made again.",
-                                     STAT_COUNTER, "account" },
-    [CONNECTOR_REPORTS_DROPPED] = { "connector_reports_dropped_total",
-                                    "Reports given up: the delivery becomes unknown.", STAT_COUNTER,
-                                    "account" },
-};
-
-void connector_count(struct connector_runtime *runtime, enum connector_stat stat,
-                     const struct connector_account *account, uint64_t n)
-{
-    if (account != NULL)
-        stats_add_label(runtime->stats, stat, account->id, n);
-    else
-        stats_add(runtime->stats, stat, n);
-}
+enum { ANSWER_EXTRA_MS = 5000, MESH_SPARE_CALLS = 48 };
 
 struct connector_slot *connector_slot_find(struct connector_runtime *runtime, struct str_view account_id)
 {
@@ -163,7 +84,7 @@ static bool open_http(struct connector_runtime *runtime, struct err *err)
         .connections_max = config->requests_max * 2,
         .requests_max = config->requests_max,
         .body_max_bytes = config->body_max_bytes,
-        .answer_timeout_ms = 2 * config->submit_timeout_ms + ANSWER_EXTRA_MS,
+        .answer_timeout_ms = 2 * connector_submit_timeout_ms(config) + ANSWER_EXTRA_MS,
         .handler = connector_hook_on_request,
         .arg = runtime,
     };
@@ -199,9 +120,10 @@ bool connector_runtime_new(struct loop *loop, const struct connector *table,
     fill_slots(runtime);
     runtime->stats = stats_new("connector", connector_stats, CONNECTOR_STAT_COUNT);
     runtime->lanes = connector_lanes_new(runtime);
+    runtime->reports = connector_reports_new(runtime);
     runtime->announcer = connector_announcer_new(runtime);
     runtime->fetches = connector_fetches_new(runtime);
-    if (!open_mesh(runtime, err) || !open_blobs(runtime, err) || !open_pullers(runtime, err) ||
+    if (!connector_spool_open(runtime, err) || !open_mesh(runtime, err) || !open_blobs(runtime, err) || !open_pullers(runtime, err) ||
         !open_http(runtime, err)) {
         connector_runtime_free(&runtime);
         return false;
@@ -247,12 +169,16 @@ void connector_runtime_free(struct connector_runtime **runtime_ptr)
     http_client_free(&runtime->http);
     mesh_client_free(&runtime->routing);
     connector_announcer_free(&runtime->announcer);
+    spool_free(&runtime->spool); /* what is under way ends well, and is answered so */
     connector_lanes_free(&runtime->lanes);
+    connector_reports_free(&runtime->reports);
     for (size_t i = 0; i < runtime->puller_count; i++)
         connector_puller_free(&runtime->pullers[i]);
     connector_fetches_free(&runtime->fetches);
     mesh_client_free(&runtime->blobs); /* after the uploads that are under way */
     http_server_free(&runtime->server);
+    loop_timer_free(&runtime->spool_timer);
+    free(runtime->spool_accounts);
     stats_free(&runtime->stats);
     free(runtime->pullers);
     free(runtime->slots);

@@ -5,11 +5,12 @@
  * Start is made durable before the provider is called, so that after a crash routing knows that it may have
  * been: unknown, never silently sent twice. What surely did not leave us is RETRY; what left us without an
  * answer is UNKNOWN. The outcome is reported until routing has heard it, or it is too late to matter. */
-#include "service/connector_internal.h"
+#include "service/connector_spool.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/duration.h"
 #include "core/pbjson.h"
 #include "ops/failpoint.h"
 #include "ops/log.h"
@@ -341,7 +342,7 @@ static void on_sent(void *arg, const struct http_result *result)
 
 /* ---- Report ---- */
 
-static void report_later(struct connector_send *send, const struct err *err)
+static void report_again(struct connector_send *send, const struct err *err)
 {
     struct connector_runtime *runtime = send->runtime;
     uint64_t until_ms = send->lease_until_ms + runtime->config->report_keep_ms;
@@ -357,9 +358,45 @@ static void report_later(struct connector_send *send, const struct err *err)
     send->retry_ms = send->retry_ms * 2 < REPORT_RETRY_MAX_MS ? send->retry_ms * 2 : REPORT_RETRY_MAX_MS;
 }
 
-static void report(struct connector_send *send)
+static Guichet__V1__ReportRequest request_of(struct connector_send *send)
 {
     Guichet__V1__ReportRequest request = GUICHET__V1__REPORT_REQUEST__INIT;
+
+    request.tenant = send->job->tenant;
+    request.job_id = send->job->id;
+    request.lease = send->job->lease;
+    request.outcome = &send->outcome;
+    return request;
+}
+
+static void on_kept(void *arg, const struct err *err)
+{
+    struct connector_send *send = arg;
+
+    if (err->kind == ERR_NONE || err->kind == ERR_CANCELED)
+        finish(send);
+    else
+        report_again(send, err);
+}
+
+/* Not heard: from now on it is the spool's, where there is one that takes it. */
+static void report_later(struct connector_send *send, const struct err *err)
+{
+    struct connector_runtime *runtime = send->runtime;
+    uint64_t now_ms = loop_now_ms(runtime->loop), until_ms = send->lease_until_ms + runtime->config->report_keep_ms;
+    Guichet__V1__ReportRequest request = request_of(send);
+
+    if (runtime->spool == NULL || runtime->is_closing || now_ms >= until_ms) {
+        report_again(send, err);
+        return;
+    }
+    connector_report_keep(runtime, send->slot, &request, time_now_us() + (int64_t)(until_ms - now_ms) * 1000,
+                          send->arena, on_kept, send);
+}
+
+static void report(struct connector_send *send)
+{
+    Guichet__V1__ReportRequest request = request_of(send);
     struct mesh_call call;
     struct err err = { 0 };
 
@@ -373,10 +410,6 @@ static void report(struct connector_send *send)
         report_later(send, &err);
         return;
     }
-    request.tenant = send->job->tenant;
-    request.job_id = send->job->id;
-    request.lease = send->job->lease;
-    request.outcome = &send->outcome;
     guichet__v1__connector__report(mesh_client_call(send->runtime->routing, &call), &request, on_reported,
                                    send);
 }

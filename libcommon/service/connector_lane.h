@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* connector_lane.h - what the files of a lane share: events in (connector_lane.c), Submit (connector_submit.c),
+ * out of the spool (connector_drain.c, connector_trial.c).
+ *
+ * A lane's batch under way is either submitted or appended to the spool. While the spool has rows of the lane it is
+ * diverted: what comes in goes there too, and only the drain submits, so that a thread keeps its order. */
+#ifndef GUICHET_SERVICE_CONNECTOR_LANE_H
+#define GUICHET_SERVICE_CONNECTOR_LANE_H
+
+#include "service/connector_spool.h"
+
+struct connector_drain;
+struct connector_trials;
+
+struct lane_event {
+    Guichet__V1__InboundEvent *event;
+    struct connector_slot *slot;
+    connector_recorded_fn *done;
+    void *arg;
+    size_t bytes;
+    uint32_t thread_key;
+    uint64_t added_ms;
+};
+
+struct batch {
+    struct lane_event *events;
+    size_t count, size, bytes;
+    uint32_t token_generation;
+    uint64_t sent_ms;
+    bool was_forbidden;
+    bool is_dead; /* a single event that was refused as a whole: submitted as such */
+    struct err why;
+    struct arena *arena; /* what the spool is given */
+    uint32_t voids_taken;
+    struct batch *next;
+};
+
+/* Numbers whose events were not acknowledged after all. Told with the lane's next Submit, or kept in the spool
+ * beside its next rows: a number is never above a hole that nobody explains. */
+struct lane_voids {
+    struct lane_void {
+        uint64_t first, last;
+        uint32_t id;
+    } * ranges;
+    size_t count, size;
+    uint32_t last_id, taken_id; /* a range that was taken once does not grow any more */
+};
+
+struct lane {
+    struct connector_lanes *lanes;
+    const char *tenant;
+    uint32_t account;   /* one of the tenant's, for the spool */
+    uint32_t index;     /* thread_key % lanes */
+    uint32_t boot_lane; /* from 1, over all tenants */
+    uint64_t boot_n;
+    struct lane_voids voids;
+    struct batch *sending;
+    bool is_appending;          /* `sending` goes to the spool */
+    struct batch *first, *last; /* waiting; the last is the one that forms */
+    struct connector_drain *drain;
+};
+
+struct connector_lanes {
+    struct connector_runtime *runtime;
+    struct loop_timer
+        *kick; /* idle lanes start at the end of the turn, so that one turn's events go together */
+    struct lane *lanes;
+    size_t lane_count;
+    size_t waiting;
+    struct connector_trials *trials;
+};
+
+/* ---- connector_lane.c ---- */
+
+void connector_lane_next(struct lane *lane);
+bool connector_lane_is_diverted(const struct lane *lane);
+void connector_lane_void(struct lane *lane, uint64_t n);
+/* The ids up to the returned one are in; 0: none. */
+uint32_t connector_lane_take_voids(struct lane *lane);
+void connector_lane_drop_voids(struct lane *lane, uint32_t taken_id);
+
+/* ---- connector_submit.c ---- */
+
+/* One request: events or dead ones, with the lane's voids and those given. false: no token, nothing was called. */
+struct submit {
+    Guichet__V1__InboundEvent **events;
+    size_t event_count;
+    Guichet__V1__DeadEvent *dead;      /* at most one */
+    const struct spool_row *void_rows; /* rows of kind SPOOL_VOID */
+    size_t void_count;
+    uint32_t timeout_ms;
+    uint32_t token_generation, voids_taken; /* given back */
+};
+bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__SubmitReply_Closure closure,
+                      void *arg) MUST_USE;
+/* The event as it is given up: its key made fit to be read. In the arena. */
+Guichet__V1__DeadEvent *connector_dead_event(struct arena *arena, const char *account_id,
+                                             const char *event_key, struct str_view packed,
+                                             const char *reason, uint32_t attempts);
+/* Only what routing says word for word counts as an answer. event_key NULL: any, for a dead event. */
+bool connector_is_answer(const char *event_key, const Guichet__V1__Recorded *recorded);
+enum connector_stat connector_stat_of(const Guichet__V1__Recorded *recorded);
+
+/* ---- connector_drain.c ---- */
+
+struct connector_drain *connector_drain_new(struct lane *lane);
+void connector_drain_free(struct connector_drain **drain);
+void connector_drain_kick(struct connector_drain *drain);    /* looks whether there is something to do */
+void connector_drain_retry(struct connector_drain *drain);   /* the centre answers again, or may by now */
+void connector_drain_refresh(struct connector_drain *drain); /* what could not be read before, may be now */
+bool connector_drain_is_waiting(const struct connector_drain *drain);
+void connector_drain_release(struct connector_drain *drain,
+                             uint32_t thread_key); /* of a suspect that is gone */
+
+/* ---- connector_trial.c ---- */
+
+struct connector_trials *connector_trials_new(struct connector_lanes *lanes);
+void connector_trials_free(struct connector_trials **trials);
+/* Somebody waits for the centre: it is asked, with growing pauses, and then every waiting drain is told. */
+void connector_trials_watch(struct connector_trials *trials);
+void connector_trials_heard(struct connector_trials *trials); /* the centre has recorded something */
+
+/* One trial at a time, so that nobody is blamed for another's fault: run() comes after a probe, whose answer it is
+ * told; who was told true calls connector_trial_end() when the attempt is over. */
+typedef void connector_trial_fn(void *arg, bool is_answering);
+void connector_trial_want(struct connector_trials *trials, struct lane *lane, connector_trial_fn *run,
+                          void *arg);
+void connector_trial_end(struct connector_trials *trials);
+
+/* The row failed alone, in a trial. It is tried apart from its lane, which goes on around its thread until
+ * connector_drain_release(). false: there are too many already. */
+bool connector_suspect_add(struct connector_trials *trials, struct lane *lane, const struct spool_row *row,
+                           uint32_t attempts);
+
+#endif
