@@ -26,7 +26,7 @@ test('each operation answers a valid request with a documented success', async (
       const answer = await world.call(api, operation, { ids })
       assert.ok(answer.status < 300, `${answer.status} ${answer.text}`)
       assert.equal(answer.headers.get?.('x-content-type-options') ?? 'nosniff', 'nosniff')
-      assert.equal(answer.headers.get?.('cache-control') ?? 'no-store', 'no-store')
+      if (operation.id !== 'downloadMedia') assert.equal(answer.headers.get?.('cache-control') ?? 'no-store', 'no-store')
     })
   }
 })
@@ -285,7 +285,7 @@ test('the filters of the list of conversations hold', async () => {
   assert.ok((await sue.all(`/conversations?queue_id=${otherQueue}`)).every((item) => item.work.queue_id === otherQueue))
   assert.ok((await alice.all('/conversations?mine=true')).every((item) => item.work.agent_id === alice.session.agent.id))
   for (const state of ['waiting', 'assigned', 'closed']) assert.ok((await sue.all(`/conversations?state=${state}`)).every((item) => item.work.state === state))
-  assert.deepEqual((await oscar.all('/conversations')).length, 1)
+  assert.deepEqual((await oscar.all('/conversations')).length, 3, 'his, and no others')
 })
 
 test('the contract that is served is the contract', async () => {

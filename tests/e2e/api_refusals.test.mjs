@@ -10,7 +10,7 @@ let world, house, provider, alice, sue, ada, oscar, end
 const none = '018f2f6e-0000-7000-8000-00000000dead'
 
 before(async () => {
-  ({ world, house, provider, end } = await openWorld({ settings: { gateway: { body_max_bytes: '16KiB' } } }))
+  ({ world, house, provider, end } = await openWorld({ settings: { gateway: { body_max_bytes: '16KiB', upload_max_bytes: '16KiB' } } }))
   ;({ alice, sue, ada, oscar } = world.api)
 })
 after(() => end?.())
