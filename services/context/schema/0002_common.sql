@@ -46,7 +46,7 @@ END $$;
 
 -- The customers of a person, given any of them.
 CREATE FUNCTION context.person(p_tenant text, p_customer uuid) RETURNS SETOF uuid
-LANGUAGE plpgsql STABLE ROWS 2 SET enable_seqscan = off AS $$
+LANGUAGE plpgsql STABLE ROWS 2 SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_root uuid;
 BEGIN
@@ -60,7 +60,7 @@ END $$;
 
 -- The roots of some customers, in their order.
 CREATE FUNCTION context.roots_of(p_tenant text, p_customers uuid[]) RETURNS uuid[]
-LANGUAGE plpgsql VOLATILE SET enable_seqscan = off AS $$
+LANGUAGE plpgsql VOLATILE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     RETURN (SELECT array_agg(c.root_id ORDER BY e.n) FROM unnest(p_customers) WITH ORDINALITY AS e (id, n)
             CROSS JOIN LATERAL (SELECT r.root_id FROM context.customer r
@@ -69,18 +69,22 @@ END $$;
 
 -- Locks the persons of some customers, and gives their roots, in the order of the customers.
 CREATE FUNCTION context.lock_persons(p_tenant text, p_customers uuid[]) RETURNS uuid[]
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_roots uuid[] := context.roots_of(p_tenant, p_customers);
     v_root uuid;
+    v_was_merged boolean;
+    v_recheck boolean := false;
 BEGIN
     FOR v_root IN SELECT DISTINCT r.id FROM unnest(v_roots) r (id) ORDER BY 1 LOOP
-        PERFORM FROM context.customer c WHERE c.tenant = p_tenant AND c.id = v_root AND c.root_id = c.id FOR NO KEY UPDATE;
+        SELECT c.was_merged INTO v_was_merged FROM context.customer c
+        WHERE c.tenant = p_tenant AND c.id = v_root AND c.root_id = c.id FOR NO KEY UPDATE;
         IF NOT FOUND THEN
             PERFORM context.moved();
         END IF;
+        v_recheck := v_recheck OR v_was_merged;
     END LOOP;
-    IF v_roots IS DISTINCT FROM context.roots_of(p_tenant, p_customers) THEN
+    IF v_recheck AND v_roots IS DISTINCT FROM context.roots_of(p_tenant, p_customers) THEN
         PERFORM context.moved();
     END IF;
     RETURN v_roots;
@@ -88,16 +92,26 @@ END $$;
 
 -- Locks the person of the conversation, then gives the conversation as it stands under that lock.
 CREATE FUNCTION context.lock_conversation(p_tenant text, p_conversation uuid)
-RETURNS context.conversation LANGUAGE plpgsql AS $$
+RETURNS context.conversation LANGUAGE plpgsql SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_conversation context.conversation;
+    v_root uuid;
+    v_was_merged boolean;
 BEGIN
-    PERFORM context.lock_persons(p_tenant, array_agg(c.customer_id)) FROM context.conversation c
-    WHERE c.tenant = p_tenant AND c.id = p_conversation HAVING count(*) > 0;
-    SELECT * INTO v_conversation FROM context.conversation c WHERE c.tenant = p_tenant AND c.id = p_conversation;
+    SELECT u.root_id INTO v_root FROM context.conversation c
+    CROSS JOIN LATERAL (SELECT r.root_id FROM context.customer r WHERE r.tenant = p_tenant AND r.id = c.customer_id LIMIT 1) u
+    WHERE c.tenant = p_tenant AND c.id = p_conversation;
     IF NOT FOUND THEN
         PERFORM context.fail('not_found', format('conversation %s: there is none', p_conversation));
     END IF;
+    SELECT c.was_merged INTO v_was_merged FROM context.customer c
+    WHERE c.tenant = p_tenant AND c.id = v_root AND c.root_id = c.id FOR NO KEY UPDATE;
+    IF NOT FOUND OR (v_was_merged AND v_root <> (SELECT u.root_id FROM context.conversation c
+        CROSS JOIN LATERAL (SELECT r.root_id FROM context.customer r WHERE r.tenant = p_tenant AND r.id = c.customer_id LIMIT 1) u
+        WHERE c.tenant = p_tenant AND c.id = p_conversation)) THEN
+        PERFORM context.moved();
+    END IF;
+    SELECT * INTO v_conversation FROM context.conversation c WHERE c.tenant = p_tenant AND c.id = p_conversation;
     RETURN v_conversation;
 END $$;
 

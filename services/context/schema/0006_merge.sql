@@ -37,7 +37,7 @@ $$;
 
 -- Everybody whom edges connect with this customer, itself included.
 CREATE FUNCTION context.connected(p_tenant text, p_customer uuid) RETURNS uuid[]
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_found uuid[] := ARRAY[p_customer];
     v_last uuid[] := ARRAY[p_customer];
@@ -59,7 +59,7 @@ END $$;
 
 -- These customers are one person now: the smallest id is its root.
 CREATE FUNCTION context.set_root(p_tenant text, p_customers uuid[]) RETURNS void
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_root uuid := (SELECT c.id FROM unnest(p_customers) c (id) ORDER BY 1 LIMIT 1);
 BEGIN
@@ -95,7 +95,7 @@ END $$;
 CREATE FUNCTION context.merge_customers(p_tenant text, p_id uuid, p_customer uuid, p_other uuid, p_evidence text,
     p_actor text, p_key text, p_customers_max integer,
     OUT merge context.customer_merge, OUT is_duplicate boolean, OUT change_sequence bigint)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_roots uuid[];
 BEGIN
@@ -128,7 +128,7 @@ END $$;
 -- For each verified claim of a batch: whose the claimed identity is, leaf and root; NULL where nobody's.
 CREATE FUNCTION context.claimed_customers(p_tenant text, p_what integer[], p_flags boolean[], p_claim_kinds integer[],
     p_claim_scopes text[], p_claim_values text[], OUT customers uuid[], OUT roots uuid[], OUT is_missing boolean)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
     SELECT array_agg(i.customer_id ORDER BY e.n), array_agg(i.root_id ORDER BY e.n),
            bool_or(e.what = 5 AND e.flag AND i.customer_id IS NULL)
@@ -143,7 +143,7 @@ END $$;
 -- between them, or was one that somebody took back: their word counts more. The locks of both are held.
 CREATE FUNCTION context.merge_claims(p_tenant text, p_customers_max integer, p_what integer[], p_is_new boolean[], p_ids uuid[],
     p_customers uuid[], p_claimed uuid[], p_proofs text[], OUT customers uuid[], OUT others uuid[], OUT reasons text[])
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_claim record;
 BEGIN
@@ -177,7 +177,7 @@ $$;
 -- counter, which is locked last.
 CREATE FUNCTION context.split_conversations(p_tenant text, p_here uuid[], p_there uuid[],
     OUT old_ids uuid[], OUT new_ids uuid[], OUT customers uuid[], OUT last_threads uuid[])
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_mixed record;
     v_new uuid;
@@ -217,7 +217,7 @@ END $$;
 -- Takes one edge back. Gives a row for each conversation split, or one without.
 CREATE FUNCTION context.unmerge_customers(p_tenant text, p_merge uuid, p_actor text)
 RETURNS TABLE (is_changed boolean, change_sequence bigint, conversation_id uuid, new_conversation_id uuid, new_number bigint)
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     v_merge context.customer_merge;
@@ -280,7 +280,7 @@ END $$;
 -- Read marks of two conversations that become one: what an agent has not read in either stays unread. The mark
 -- is the last message before the first unread one, of both; none where that is the very first.
 CREATE FUNCTION context.join_read_marks(p_tenant text, p_conversation uuid, p_other uuid) RETURNS void
-LANGUAGE plpgsql SET enable_seqscan = off AS $$
+LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_agent record;
     v_mark uuid;
@@ -311,7 +311,7 @@ END $$;
 
 -- One person's two open conversations become one. The other is closed, for ever: its threads have moved.
 CREATE FUNCTION context.join_conversations(p_tenant text, p_conversation uuid, p_other uuid, p_actor text,
-    OUT is_changed boolean, OUT change_sequence bigint) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+    OUT is_changed boolean, OUT change_sequence bigint) LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_roots uuid[];
     v_here context.conversation;
