@@ -35,6 +35,8 @@ struct fake_context {
     enum err_kind fail_with;            /* not ERR_NONE: Record fails so */
     bool is_resync_required, is_silent; /* the doorbell does not ring */
     char channel[32];                   /* of the last Record */
+    size_t dead_count, voided_count;    /* of all of them */
+    char audited_account[64];           /* the one that Audit tells of */
     struct {
         enum err_kind fail_with; /* not ERR_NONE: SetMedia fails so */
         unsigned calls;          /* that did not fail */

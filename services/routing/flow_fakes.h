@@ -15,13 +15,22 @@ static KIT_UNUSED void fake_record(Guichet__V1__Context_Service *service,
     struct fake_context *fake = (struct fake_context *)service;
     Guichet__V1__RecordReply reply = GUICHET__V1__RECORD_REPLY__INIT;
     Guichet__V1__Recorded recorded = GUICHET__V1__RECORDED__INIT, *results = &recorded;
-    unsigned n = (unsigned)atoi(input->events[0]->event_key);
+    unsigned n = input->n_events > 0 ? (unsigned)atoi(input->events[0]->event_key) : 0;
 
+    fake->dead_count += input->n_dead;
+    fake->voided_count += input->n_voided;
     if (fake->fail_with != ERR_NONE) {
         struct err err = { 0 };
 
         err_set(&err, fake->fail_with, "told to fail");
         mesh_request_fail(mesh_request_of(closure_data), &err);
+        return;
+    }
+    if (input->n_events == 0) { /* a probe, or nothing but dead events */
+        recorded.result = GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED;
+        reply.results = &results;
+        reply.n_results = input->n_dead > 0 ? 1 : 0;
+        closure(&reply, closure_data);
         return;
     }
     snprintf(fake->channel, sizeof(fake->channel), "%s", input->channels[0]);
@@ -32,6 +41,23 @@ static KIT_UNUSED void fake_record(Guichet__V1__Context_Service *service,
     reply.change_sequence = fake->count;
     closure(&reply, closure_data);
     fake_ring(fake);
+}
+
+/* One account, whose spool routing knows better. */
+static KIT_UNUSED void fake_audit(Guichet__V1__Context_Service *service,
+                                  const Guichet__V1__AuditRequest *input,
+                                  Guichet__V1__AuditReply_Closure closure, void *closure_data)
+{
+    struct fake_context *fake = (struct fake_context *)service;
+    Guichet__V1__AuditReply reply = GUICHET__V1__AUDIT_REPLY__INIT;
+    Guichet__V1__AuditAccount account = GUICHET__V1__AUDIT_ACCOUNT__INIT, *accounts = &account;
+
+    (void)input;
+    account.account_id = fake->audited_account;
+    account.received_count = account.stored_count = 7;
+    reply.accounts = &accounts;
+    reply.n_accounts = 1;
+    closure(&reply, closure_data);
 }
 
 static KIT_UNUSED void fake_store_outbound(Guichet__V1__Context_Service *service,
@@ -193,6 +219,7 @@ static KIT_UNUSED void open_fake(struct fake_context *fake, struct loop *loop, c
         .base = { .descriptor = &guichet__v1__context__descriptor,
                   .invoke = protobuf_c_service_invoke_internal },
         .record = fake_record,
+        .audit = fake_audit,
         .read_changes = fake_read_changes,
         .store_outbound = fake_store_outbound,
         .open_thread = fake_open_thread,
