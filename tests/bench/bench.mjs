@@ -12,10 +12,12 @@ const usage = `run ingest|latency [--json] [--option value …]
   ingest    closed loop: as many webhooks as are answered, --rounds times; the median round counts
   latency   one closed round to find the rate, then webhooks at even distances at --share of it
 
-  --messages N      webhooks in a round (60000)        --connections N   of the load (256)
+  --messages N      webhooks in a round (60000)        --connections N   of the load (400)
   --rounds N        measured rounds (3)                --share F         of the reached rate (0.5)
   --customers N     in the past (100000)               --past N          messages in the past (1000000)
   --reference N     rows in each try of the reference (30000), 0: none
+  --functions       what each SQL function itself took (measuring it costs a little)
+  --set S.KEY=VALUE a setting of service S, for trying (repeat at will)
   --cache DIR       where the past is kept (${defaultCache})
   --json            a last line {"rate":…,"p50_ms":…,"p99_ms":…,"reference":…,"ratio":…}`
 
@@ -28,6 +30,16 @@ const number = (name, fallback) => Number(option(name, fallback))
 if (!['ingest', 'latency'].includes(mode)) {
   console.log(usage)
   process.exit(mode === '--help' ? 0 : 2)
+}
+
+// { sms: { lanes: '4' } }
+function settingsOf() {
+  const settings = { sms: {}, routing: {}, context: {}, gateway: {} }
+  words.forEach((word, at) => {
+    const found = word === '--set' && /^(\w+)\.(\w+)=(.*)$/.exec(words[at + 1])
+    if (found) settings[found[1]][found[2]] = found[3]
+  })
+  return settings
 }
 
 const isJson = words.includes('--json')
@@ -58,9 +70,12 @@ const traffic = (desk, count) => {
   return args
 }
 
-// Context's own statement alone.
+// Context's own statement alone: routing is held, and applies afterwards what was recorded.
 async function reference(desk, { connections, rows }, count) {
+  desk.kill('routing', 'SIGSTOP')
   const result = await bench(['reference', '--connections', connections, '--rows', rows, '--database', desk.databaseUrl, ...traffic(desk, count)])
+  desk.kill('routing', 'SIGCONT')
+  await desk.settled()
   say(`reference: ${connections} connection${connections > 1 ? 's' : ' '} x ${String(rows).padStart(3)} rows: ${perSecond(result.rate)}`)
   return result
 }
@@ -92,7 +107,7 @@ async function load(desk, ticket, count, { rate = 0, isQuiet = false } = {}) {
   const cpu = desk.cpu()
   const machine = cpuTimes()
   const result = await bench(['load', '--port', desk.hookPort, '--path', '/hooks/sms/sms-demo', '--events-port', desk.eventsPort,
-    '--events-target', `/v1/events?ticket=${encodeURIComponent(await ticket())}`, '--connections', number('connections', 256), '--rate', rate, ...traffic(desk, count)])
+    '--events-target', `/v1/events?ticket=${encodeURIComponent(await ticket())}`, '--connections', number('connections', 400), '--rate', rate, ...traffic(desk, count)])
   const after = desk.cpu()
   const spent = cpuTimes()
   result.rows = messages() - before
@@ -124,8 +139,15 @@ function saySpent(result) {
   for (const [name, us] of rows) say(`  ${name.padEnd(36)} ${String(Math.round(us)).padStart(5)} us`)
 }
 
+// Of each SQL function, what it took itself, for each message of these rounds.
+function sayFunctions(desk, count) {
+  const rows = desk.psql(['-c', `SELECT schemaname || '.' || funcname, calls, round(self_time * 1000 / ${count})
+    FROM pg_stat_user_functions WHERE self_time * 1000 / ${count} >= 1 ORDER BY self_time DESC`])
+  for (const [name, calls, us] of rows.split('\n').filter(Boolean).map((row) => row.split('|'))) say(`  ${name.padEnd(36)} ${us.padStart(5)} us, ${calls} calls`)
+}
+
 async function main() {
-  const desk = new Desk({ customers: number('customers', 100000), messages: number('past', 1000000), cache: option('cache', defaultCache) })
+  const desk = new Desk({ customers: number('customers', 100000), messages: number('past', 1000000), cache: option('cache', defaultCache), settings: settingsOf() })
   try {
     await desk.start(say)
     say(`webhooks go straight to the sms connector's port, events come straight from the gateway's; ${os.cpus().length} processors for everything`)
@@ -138,6 +160,7 @@ async function main() {
     const form = size > 0 ? await bestForm(desk, size) : undefined
     const references = form ? [form] : []
     const rounds = []
+    if (words.includes('--functions')) desk.psql(['-c', "ALTER SYSTEM SET track_functions = 'all'", '-c', 'SELECT pg_reload_conf()', '-c', 'SELECT pg_stat_reset()'])
     for (let i = 0; i < (mode === 'ingest' ? number('rounds', 3) : 1); i++) {
       rounds.push(await load(desk, ticket, count))
       if (form) references.push(await reference(desk, form, size))
@@ -146,6 +169,7 @@ async function main() {
     const rate = result.rate
     const best = form ? median(references, 'rate').rate : 0
     saySpent(result)
+    if (words.includes('--functions')) sayFunctions(desk, count * rounds.length)
     if (mode === 'latency') result = await load(desk, ticket, Math.min(count, Math.round(rate * number('share', 0.5) * 15)), { rate: Math.round(rate * number('share', 0.5)) })
     say(`rate ${perSecond(rate)}, reference ${perSecond(best)}, ratio ${best ? (rate / best).toFixed(3) : '-'}`)
     if (isJson)

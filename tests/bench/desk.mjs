@@ -22,8 +22,8 @@ function titleOf(pid) {
 }
 
 export class Desk extends House {
-  constructor({ customers, messages, cache }) {
-    super({ tenants: ['demo'], settings: { sms: {}, routing: {}, context: {}, gateway: {} } })
+  constructor({ customers, messages, cache, settings }) {
+    super({ tenants: ['demo'], settings })
     Object.assign(this, { customers, messages, cache })
     this.postgresDir = path.join(this.dir, 'postgres')
   }
@@ -35,8 +35,8 @@ export class Desk extends House {
       const folder = path.join(top, 'services', service, 'schema')
       for (const name of fs.readdirSync(folder).sort()) if (/^\d+_.*\.sql$/.test(name)) hash.update(fs.readFileSync(path.join(folder, name)))
     }
-    for (const name of ['preload.sql', 'desk.mjs']) hash.update(fs.readFileSync(path.join(top, 'tests/bench', name)))
-    hash.update(JSON.stringify([this.customers, this.messages, execFileSync('sh', ['-c', 'ls -d /usr/lib/postgresql/*/bin']).toString()]))
+    hash.update(fs.readFileSync(path.join(top, 'tests/bench/preload.sql')))
+    hash.update(JSON.stringify([settings, this.customers, this.messages, execFileSync('sh', ['-c', 'ls -d /usr/lib/postgresql/*/bin']).toString()]))
     return hash.digest('hex').slice(0, 16)
   }
 
@@ -97,6 +97,16 @@ export class Desk extends House {
 
   number(text) {
     return Number(this.psql(['-c', text]))
+  }
+
+  // Routing has applied what context recorded, and everybody finds everybody again.
+  async settled() {
+    for (let i = 0; i < 600; i++) {
+      const left = this.number("SELECT c.change_sequence - f.cursor FROM context.counter c JOIN routing.feed f USING (tenant) WHERE tenant = 'demo'")
+      if (left === 0) break
+      await new Promise((resolve) => setTimeout(resolve, 100))
+    }
+    for (const name of this.commands.keys()) await this.ready(name)
   }
 
   // Seconds of CPU since their start: each service, PostgreSQL's processes by what they are for.

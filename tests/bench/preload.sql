@@ -13,7 +13,7 @@ SET maintenance_work_mem = '512MB';
 SET jit = off;
 
 SELECT context.make_partition(t, date_trunc('month', now()) - n * interval '1 month')
-FROM unnest(ARRAY['message', 'message_raw']) t, generate_series(1, 2) n;
+FROM unnest(ARRAY['message', 'message_raw', 'intake']) t, generate_series(1, 2) n;
 
 -- A UUIDv7 of a moment whose other bits are those of a number and a word: the same each time.
 CREATE FUNCTION pg_temp.made_id(p_word text, p_number bigint, p_at timestamptz) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
@@ -56,11 +56,15 @@ SELECT 'demo', id, conversation_id, thread_id, customer_id, at, at, at, sequence
        '\x0a'::bytea || set_byte('\x00', 0, octet_length(text) + 4) || '\x0a'::bytea || set_byte('\x00', 0, octet_length(text) + 2)
        || '\x0a'::bytea || set_byte('\x00', 0, octet_length(text)) || convert_to(text, 'UTF8')
 FROM word ORDER BY number;
-INSERT INTO context.message_raw (tenant, id, boot_n, boot_id, raw_type, raw)
-SELECT 'demo', id, number, '00000000-0000-7000-8000-000000000000', 'application/x-www-form-urlencoded',
+INSERT INTO context.message_raw (tenant, id, raw_type, raw)
+SELECT 'demo', id, 'application/x-www-form-urlencoded',
        convert_to('ToCountry=FR&SmsMessageSid=' || sid || '&NumMedia=0&SmsSid=' || sid || '&SmsStatus=received&FromCountry=FR&To=%2B33199000000'
        || '&NumSegments=1&MessageSid=' || sid || '&From=%2B336' || lpad(customer::text, 8, '0') || '&Body=' || text, 'UTF8')
 FROM word WHERE direction = 1 ORDER BY number;
+INSERT INTO context.intake (tenant, id, at, block, boot_lane, event_count, boot_id, numbers, ids, results, whats, accounts)
+SELECT 'demo', pg_temp.made_id('intake', min(n), min(at)), min(at), n >> 16, 1, count(*), '00000000-0000-7000-8000-000000000000',
+       array_agg(n), array_agg(id), array_agg(1), array_agg(1), array_agg('sms-demo'::text)
+FROM (SELECT row_number() OVER (ORDER BY number) AS n, id, at FROM word WHERE direction = 1) w GROUP BY n >> 16, n / 50 ORDER BY min(n);
 INSERT INTO context.event_key (tenant, id, account_id, event_key, content_hash)
 SELECT 'demo', id, 'sms-demo', 'message:' || sid, sha256(convert_to(sid, 'UTF8')) FROM word WHERE direction = 1 ORDER BY number;
 INSERT INTO context.outbound_key (tenant, message_id, at, actor_id, idempotency_key, content_hash)

@@ -16,7 +16,7 @@
 #include "sms.h"
 #include "statements.h"
 
-enum { CONNECTIONS_MAX = 16, IN_FLIGHT = 2, WAIT_MS = 5, WAITS_MAX = 2000, ARENA_BYTES = 1 << 30 };
+enum { CONNECTIONS_MAX = 16, IN_FLIGHT = 2, WAIT_MS = 5, WAITS_MAX = 2000, ARENA_BYTES = 1 << 30, CUSTOMERS_MAX = 1000 };
 
 struct share {
     struct reference *reference;
@@ -126,7 +126,8 @@ static void send_next(struct share *share)
 {
     struct reference *reference = share->reference;
     size_t left = share->count - share->next, count = left < reference->rows ? left : reference->rows;
-    struct db_param params[2 + RECORD_COLUMN_COUNT] = {
+    static const enum db_type seen_types[] = { DB_I32_ARRAY, DB_TEXT_ARRAY, DB_I32_ARRAY, DB_I64_ARRAY };
+    struct db_param params[2 + RECORD_PARAM_COUNT + COUNT_OF(seen_types) + 1] = {
         DB_PARAM_TEXT(reference->tenant),
         DB_PARAM_I64(INT64_C(7) * 24 * 3600 * 1000),
     };
@@ -141,6 +142,9 @@ static void send_next(struct share *share)
         indexes[i] = share->next + i;
     share->next += count;
     record_row_params(share->rows, indexes, count, db_work_arena(work), params + 2);
+    for (size_t i = 0; i < COUNT_OF(seen_types); i++) /* nothing comes twice in a batch */
+        params[2 + RECORD_PARAM_COUNT + i] = (struct db_param){ .type = seen_types[i], .items = indexes, .count = 0 };
+    params[COUNT_OF(params) - 1] = DB_PARAM_I32(CUSTOMERS_MAX);
     db_work_add(work, &context_record_batch, params, COUNT_OF(params));
     reference->in_flight++;
     db_work_run(work, on_recorded, share);
