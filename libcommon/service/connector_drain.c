@@ -275,6 +275,7 @@ static void submit_piece(struct connector_drain *drain)
     if (drain->piece_count == 0)
         drain->pieces[drain->piece_count++] = (struct piece){ 0 };
     piece = current(drain);
+    call.is_single = piece->is_trial;
     if (piece->is_dead) {
         const struct spool_row *row = &drain->rows[piece->from];
         const Guichet__V1__InboundEvent *event = drain->events[piece->from];
@@ -526,6 +527,10 @@ void connector_drain_retry(struct connector_drain *drain)
 void connector_drain_refresh(struct connector_drain *drain)
 {
     drain->seen_rows = UINT64_MAX;
+    if (drain->step == DRAIN_WAITING && !drain->has_deleted_to) { /* with a page that was read before */
+        spool_page_free(&drain->page);
+        drain->piece_count = drain->row_count = drain->void_count = 0;
+    }
     connector_drain_kick(drain);
 }
 

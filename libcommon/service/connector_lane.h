@@ -89,6 +89,7 @@ struct submit {
     const struct spool_row *void_rows; /* rows of kind SPOOL_VOID */
     size_t void_count;
     uint32_t timeout_ms;
+    bool is_single; /* it may break who gets it: one replica, not the next as well */
     uint32_t token_generation, voids_taken; /* given back */
 };
 bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__SubmitReply_Closure closure,

@@ -55,6 +55,7 @@ bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__Sub
         .timeout_ms = submit->timeout_ms,
         .attempt_timeout_ms = runtime->config->submit_attempt_timeout_ms,
         .lane = lane->index + 1, /* the mesh keeps it with one replica */
+        .no_retry = submit->is_single,
     };
     Guichet__V1__SubmitRequest request = GUICHET__V1__SUBMIT_REQUEST__INIT;
     SCOPED_ARENA arena = arena_new(64 * 1024 + void_total(lane, submit) * 256);

@@ -314,7 +314,7 @@ static void on_suspect_trial(void *arg, bool is_answering)
     struct suspect *suspect = arg;
     struct connector_trials *trials = suspect->trials;
     struct connector_runtime *runtime = runtime_of(trials);
-    struct submit call = { .timeout_ms = runtime->config->submit_attempt_timeout_ms };
+    struct submit call = { .timeout_ms = runtime->config->submit_attempt_timeout_ms, .is_single = true };
 
     if (!is_answering) {
         suspect_later(suspect, false);
