@@ -17,7 +17,7 @@
 #include "statements.h"
 
 enum {
-    SLICE_EVENTS = 50000,
+    SLICE_EVENTS = 20000,
     HOLES_MAX = 1000,
     BLOCKS_MAX = 200000, /* of 65536 numbers each: past it a shorter time must be asked for */
 };
