@@ -57,6 +57,8 @@ int ctl_agent_add(struct ctl *ctl, int argc, char **argv);
 int ctl_agent_chat(struct ctl *ctl, int argc, char **argv);
 int ctl_tail(struct ctl *ctl, int argc, char **argv);
 int ctl_simulate_sms(struct ctl *ctl, int argc, char **argv);
+int ctl_spool_list(struct ctl *ctl, int argc, char **argv);
+int ctl_spool_adopt(struct ctl *ctl, int argc, char **argv);
 int ctl_provider(struct ctl *ctl, int argc, char **argv);
 
 /* provider_sign.c: X-Twilio-Signature of a form, over the URL and its parameters sorted by name. */
