@@ -48,7 +48,9 @@ static bool set_headers(struct http_call *call, const struct http_client_request
     for (size_t i = 0; i < request->header_count; i++)
         if (!add_header(call, request->headers[i].name, request->headers[i].value, err))
             return false;
-    call->headers = curl_slist_append(call->headers, "Expect:"); /* no wait for 100 */
+    /* No wait for 100. Not where it signs: libcurl 7.88 would sign the header that is not sent. */
+    if (request->aws_sigv4 == NULL)
+        call->headers = curl_slist_append(call->headers, "Expect:");
     curl_easy_setopt(call->curl, CURLOPT_HTTPHEADER, call->headers);
     return true;
 }
