@@ -27,6 +27,7 @@ struct routing_feed {
     const char *tenant;
     enum routing_feed_step step;
     bool is_held, is_broken, is_kicked;
+    bool is_behind; /* more was there than one batch takes */
     bool is_forwarding, is_forwarded_again;
     uint64_t fencing, cursor, last_sequence;
     char epoch[EPOCH_BYTES];

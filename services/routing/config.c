@@ -89,6 +89,7 @@ const struct config_key routing_keys[] = {
            "A replica that does not renew its hold on a feed loses it after this."),
     KEY_MS(poll_ms, "2s", 50, HOUR_MS, "Looks for what no notification told."),
     KEY_U32(apply_limit, "256", 1, 256, "Changes applied in one transaction."),
+    KEY_MS(apply_interval_ms, "10ms", 0, 1000, "Between two such transactions, at least, unless a whole one waits."),
     KEY_MS(apply_wait_ms, "2s", 10, 30000, "How long Close and alike wait for their change to be applied."),
     KEY_MS(delivery_lease_ms, "60s", 100, HOUR_MS, "A connector has a job for this long."),
     KEY_MS(unknown_hold_ms, "10m", 100, DAY_MS, "A delivery in doubt holds its thread's line this long."),

@@ -36,7 +36,7 @@ struct routing_config {
     char *token_key, *token_key_previous;
     uint32_t token_ttl_ms, clock_skew_ms, account_ttl_ms;
     struct config_list tenants, connectors;
-    uint32_t lease_ttl_ms, poll_ms, apply_limit, apply_wait_ms;
+    uint32_t lease_ttl_ms, poll_ms, apply_limit, apply_interval_ms, apply_wait_ms;
     uint32_t job_attempts_max, job_tell_ms, media_jobs_max, change_attempts_max;
     uint32_t typing_interval_ms, typing_ttl_ms;
     uint32_t delivery_lease_ms, unknown_hold_ms, retry_base_ms, retry_cap_ms, pull_wait_max_ms, pull_jobs_max;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "core/pbjson.h"
-#include "fake_context.h"
+#include "flow_context.h"
 
 static KIT_UNUSED void fake_record(Guichet__V1__Context_Service *service,
                                    const Guichet__V1__RecordRequest *input,

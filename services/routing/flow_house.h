@@ -37,7 +37,8 @@ static KIT_UNUSED void write_config(struct house *house, const char *extra)
         file,
         "ops_listen: 127.0.0.1:0\ndatabase_url: env:ROUTING_TEST_URL\ntoken_key: env:ROUTING_TEST_KEY\n"
         "listen_connector: tcp://127.0.0.1:0\nlisten_pull: tcp://127.0.0.1:0\n"
-        "listen_gateway: tcp://127.0.0.1:0\nlisten_ctl: tcp://127.0.0.1:0\nlisten_blobs: tcp://127.0.0.1:0\npublish: tcp://127.0.0.1:0\n"
+        "listen_gateway: tcp://127.0.0.1:0\nlisten_ctl: tcp://127.0.0.1:0\nlisten_blobs: tcp://127.0.0.1:0\n"
+        "publish: tcp://127.0.0.1:0\n"
         "poll_ms: 1h\nlog_level: error\n%s"
         "tenants:\n  - name: %s\n    queues:\n      - name: support\n      - name: billing\n"
         "connectors:\n  - name: sms-1\n    channel: sms\n    secret: env:ROUTING_TEST_KEY\n    tenants: [%s]\n",

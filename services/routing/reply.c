@@ -3,8 +3,9 @@
  *
  * Reply: who asks and whose it is (ours) -> the conversation and its threads (context) -> what the account can
  * send (ours), of what size its media are (context's blobs) -> stored (context) -> answered. StartConversation:
- * what the account can send -> thread opened (context) -> whose it is -> stored -> applied -> answered. The delivery is made by our feed, from the same
- * commit as the message: between the two nothing can be lost. Its id is the message's. */
+ * what the account can send -> thread opened (context) -> whose it is -> stored -> applied -> answered. The
+ * delivery is made by our feed, from the same commit as the message: between the two nothing can be lost. Its id
+ * is the message's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -166,12 +166,16 @@ CREATE FUNCTION routing.apply_items(p_tenant text, p_kind integer[], p_conversat
 DECLARE
     v_made uuid[];
     v_written uuid[];
+    v_accounts text[] := ARRAY(SELECT DISTINCT a FROM unnest(p_account) a);
+    v_queues uuid[] := ARRAY(SELECT routing.queue_for(p_tenant, a.account)
+                             FROM unnest(v_accounts) WITH ORDINALITY a (account, i) ORDER BY a.i);
     v_row record;
 BEGIN
     WITH made AS (
         INSERT INTO routing.work_item (tenant, conversation_id, conversation_number, customer_id, state,
             queue_id, waiting_since, waiting_position, updated_at, changed_position)
-        SELECT p_tenant, f.conversation, f.number, f.customer, 1, routing.queue_for(p_tenant, f.account),
+        SELECT p_tenant, f.conversation, f.number, f.customer, 1,
+               v_queues[array_position(v_accounts, f.account)],
                clock_timestamp(), nextval('routing.position'), clock_timestamp(), currval('routing.position')
         FROM (SELECT * FROM (
                   SELECT DISTINCT ON (c.conversation) c.*

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* fake_context.h - a context service in memory, for flow tests: records, keeps one tenant's feed, hands it out.
+/* flow_context.h - a context service in memory, for flow tests: records, keeps one tenant's feed, hands it out.
  *
  * Conversation n has number n; ids are "<part>-0000-7000-8000-<n>" with a part of their own each. */
-#ifndef GUICHET_ROUTING_FAKE_CONTEXT_H
-#define GUICHET_ROUTING_FAKE_CONTEXT_H
+#ifndef GUICHET_ROUTING_FLOW_CONTEXT_H
+#define GUICHET_ROUTING_FLOW_CONTEXT_H
 #include <stdio.h>
 #include <string.h>
 
