@@ -28,9 +28,7 @@ struct context_config {
     uint32_t preview_max_bytes;
     uint32_t reply_max_bytes;
     uint32_t person_customers_max;
-    uint32_t partition_months_ahead;
-    uint32_t partition_interval_ms;
-    uint32_t partition_retry_ms;
+    uint32_t partition_months_ahead, partition_interval_ms, partition_retry_ms;
     uint32_t intake_retention_days;
     struct blob_config blobs;
 };
