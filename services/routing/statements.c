@@ -47,7 +47,8 @@ SQL(status,
     "  AND d.state < 4),"
     " (SELECT count(*) FROM routing.delivery d WHERE d.tenant = c.tenant AND d.state = 8),"
     " (SELECT count(*) FROM routing.agent a WHERE a.tenant = c.tenant AND a.presence = 1),"
-    " (SELECT count(*) FROM routing.job j WHERE j.tenant = c.tenant AND j.state IN (1, 2, 5)),"
+    " (SELECT count(*) FROM routing.job j WHERE j.tenant = c.tenant AND j.state = 1)"
+    " + (SELECT count(*) FROM routing.job j WHERE j.tenant = c.tenant AND j.state = 2),"
     " (SELECT count(*) FROM routing.dead_letter l WHERE l.tenant = c.tenant AND l.state = 1)"
     " FROM routing.counter c JOIN routing.feed f USING (tenant) WHERE c.tenant = ANY ($1::text[])"
     " ORDER BY c.tenant");

@@ -369,8 +369,7 @@ BEGIN
             currval('routing.position'))
     ON CONFLICT DO NOTHING;
     IF FOUND THEN
-        PERFORM routing.move_threads(p_tenant, p_other, p_conversation, p_number,
-                                     coalesce(p_threads, '{}'));
+        PERFORM routing.move_threads(p_tenant, p_other, p_conversation, p_number, p_threads);
         io_sequence := routing.tell_moved(p_tenant, 20, p_conversation, p_other, p_actor, p_why, io_sequence);
         IF v_old.state = 2 AND p_state <> 2 THEN
             io_sequence := routing.give(p_tenant, p_conversation, v_old.agent_id, p_actor, 'split off',
@@ -434,8 +433,8 @@ BEGIN
             SELECT io_sequence, io_touched INTO q, v_touched
             FROM routing.apply_split(p_tenant, p_conversation[i], p_number[i], p_customer[i], p_account[i],
                                      p_state[i], p_actor[i], p_why[i], p_other_conversation[i],
-                                     (SELECT array_agg(t.id) FROM unnest(p_thread_change, p_thread_id)
-                                      t (change, id) WHERE t.change = i), q, v_touched);
+                                     p_thread[i] || ARRAY(SELECT t.id FROM unnest(p_thread_change, p_thread_id)
+                                                          t (change, id) WHERE t.change = i), q, v_touched);
         ELSIF p_kind[i] = 14 THEN
             q := routing.apply_joined(p_tenant, p_conversation[i], p_number[i], p_actor[i], p_why[i],
                                       p_other_conversation[i], q);
