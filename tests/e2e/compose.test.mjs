@@ -68,11 +68,12 @@ describe('containers', { skip: !engine }, () => {
       const each = await alice.reply(conversation, `Re: ${body}`, { key })
       return each.status === 202 && each
     }, { timeoutMs: 30000, everyMs: 200 })
+    // A job that was handed to a connector just before it ended is offered again when its lease is over: 60 s.
     await until('the provider got it', async () => {
       const sent = await (await fetch(`http://${containers.address('provider')}:8099/messages`)).json()
       return sent.messages.some((message) => message.to === customer && message.text === `Re: ${body}`)
-    })
-    await events.wait('delivered on the socket', (event) => event.type === 'delivery_updated' && event.delivery.message_id === answer.body.message.id && event.delivery.state === 'delivered')
+    }, { timeoutMs: 90000, everyMs: 100 })
+    await events.wait('delivered on the socket', (event) => event.type === 'delivery_updated' && event.delivery.message_id === answer.body.message.id && event.delivery.state === 'delivered', { timeoutMs: 30000 })
   }
   // While a service is away its calls are refused: a provider and a good frontend repeat them.
   const again = (body) => until(body, () => text(containers, customer, body).then((status) => status === 200), { timeoutMs: 60000, everyMs: 200 })
