@@ -314,14 +314,15 @@ RETURNS TABLE (what integer, event_sequence bigint, is_dead boolean, id uuid, me
 DECLARE
     v_before bigint;
     v_job routing.job;
+    -- A variable, because no index is searched by what changes while it is.
+    v_now timestamptz := clock_timestamp();
 BEGIN
-    IF NOT EXISTS (SELECT FROM routing.job j WHERE j.tenant = p_tenant
-                   AND j.deadline_at <= clock_timestamp()) THEN
+    IF NOT EXISTS (SELECT FROM routing.job j WHERE j.tenant = p_tenant AND j.deadline_at <= v_now) THEN
         RETURN;
     END IF;
     event_sequence := routing.lock_tenant(p_tenant);
     FOR v_job IN SELECT * FROM routing.job j
-                 WHERE j.tenant = p_tenant AND j.deadline_at <= clock_timestamp()
+                 WHERE j.tenant = p_tenant AND j.deadline_at <= v_now
                  ORDER BY j.deadline_at LIMIT 30 LOOP
         v_before := event_sequence;
         id := v_job.id;
@@ -334,7 +335,7 @@ BEGIN
             event_sequence := routing.close_job(p_tenant, v_job.id, 3, event_sequence);
         ELSIF v_job.state = 5 THEN
             what := 4;
-            UPDATE routing.job j SET deadline_at = clock_timestamp() + p_tell_ms * interval '1 millisecond'
+            UPDATE routing.job j SET deadline_at = v_now + p_tell_ms * interval '1 millisecond'
             WHERE j.tenant = p_tenant AND j.id = v_job.id;
         ELSIF v_job.attempt_count < p_attempts_max THEN
             what := 1;
