@@ -47,7 +47,7 @@ const yaml = (value, indent = '') =>
 
 export class House {
   // options: contextReplicas, routingReplicas, settings: { context: {…}, routing: {…}, gateway: {…}, sms: {…} },
-  // tenants: names, each with a queue "support" and an SMS account sms-<tenant>.
+  // tenants: names, each with a queue "support" and an SMS account sms-<tenant>; account: more of its settings.
   constructor(options = {}) {
     this.options = { contextReplicas: 1, routingReplicas: 1, tenants: ['demo', 'other'], settings: {}, ...options }
     this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'guichet-house-'))
@@ -178,7 +178,8 @@ export class House {
       account_sid: 'ACtest0000000000000000000000000000',
       auth_token: this.secret(`auth_token_${tenant}`),
       api_base: `http://127.0.0.1:${this.providerPort}/${tenant}`,
-      sends_per_second: 500
+      sends_per_second: 500,
+      ...this.options.account
     }
   }
 
@@ -321,6 +322,15 @@ export class House {
     child.stdin.on('error', () => {})
     const ended = new Promise((resolve) => child.once('close', (code, signal) => resolve({ code, signal, ...text })))
     return { child, ended, out: () => text.out, err: () => text.err, say: (line) => child.stdin.write(`${line}\n`) }
+  }
+
+  // `guichetctl audit`: { code, text }. Code 1: something is missing.
+  audit(tenant = 'demo', more = []) {
+    try {
+      return { code: 0, text: this.ctl(['audit', '--tenant', tenant, '--since', '24h', ...more]) }
+    } catch (error) {
+      return { code: error.status, text: `${error.stdout}${error.stderr}` }
+    }
   }
 
   agent(login, { tenant = 'demo', role = 'agent', capacity = 5, queues = '' } = {}) {

@@ -5,6 +5,7 @@
 import http from 'node:http'
 import { randomBytes } from 'node:crypto'
 import twilio from 'twilio'
+import { ProviderMedia } from './provider_media.mjs'
 
 export const accountSid = 'ACtest0000000000000000000000000000'
 export const newSid = () => `SM${randomBytes(16).toString('hex')}`
@@ -12,13 +13,15 @@ export const newSid = () => `SM${randomBytes(16).toString('hex')}`
 export class Provider {
   constructor(house) {
     this.house = house
-    this.sent = [] // what reached us: { tenant, sid, params, at }
+    this.sent = [] // what reached us: { tenant, sid, params, at, mediaUrls, media: what was read from them }
+    this.media = new ProviderMedia()
     this.receipts = ['sent', 'delivered']
     this.behave = null // (send, answer) => true when it answered by itself
     this.agent = new http.Agent({ keepAlive: true, maxSockets: 64 })
   }
 
   async start() {
+    await this.media.start()
     this.server = http.createServer((request, response) => this.onRequest(request, response))
     await new Promise((resolve) => this.server.listen(this.house.providerPort ?? 0, '127.0.0.1', resolve))
     this.house.providerPort = this.server.address().port
@@ -29,22 +32,25 @@ export class Provider {
     this.agent.destroy()
     this.server.closeAllConnections()
     await new Promise((resolve) => this.server.close(resolve))
+    await this.media.stop()
   }
 
   async onRequest(request, response) {
     const chunks = []
     for await (const chunk of request) chunks.push(chunk)
     const found = /^\/([^/]+)\/2010-04-01\/Accounts\/([^/]+)\/Messages\.json$/.exec(request.url)
-    const params = Object.fromEntries(new URLSearchParams(Buffer.concat(chunks).toString()))
+    const form = new URLSearchParams(Buffer.concat(chunks).toString())
+    const params = Object.fromEntries(form)
+    const file = /^\/([^/]+)\/media\//.exec(request.url)
+    if (file && request.method === 'GET') return this.media.onApi(request, response, this.authorization(file[1]))
     const answer = (status, body) => {
       response.writeHead(status, { 'content-type': 'application/json', ...(status === 429 ? { 'retry-after': '1' } : {}) })
       response.end(JSON.stringify(body))
     }
     if (!found || request.method !== 'POST') return answer(404, { code: 20404, message: 'not found', status: 404 })
     const tenant = found[1]
-    const expected = `Basic ${Buffer.from(`${accountSid}:${this.token(tenant)}`).toString('base64')}`
-    if (request.headers.authorization !== expected) return answer(401, { code: 20003, message: 'Authenticate', status: 401 })
-    const send = { tenant, sid: newSid(), params, at: Date.now(), response }
+    if (request.headers.authorization !== this.authorization(tenant)) return answer(401, { code: 20003, message: 'Authenticate', status: 401 })
+    const send = { tenant, sid: newSid(), params, mediaUrls: form.getAll('MediaUrl'), media: [], at: Date.now(), response }
     this.sent.push(send)
     const accept = () => {
       answer(201, { sid: send.sid, status: 'queued', num_segments: '1', error_code: null })
@@ -54,11 +60,21 @@ export class Provider {
     return accept()
   }
 
+  authorization(tenant) {
+    return `Basic ${Buffer.from(`${accountSid}:${this.token(tenant)}`).toString('base64')}`
+  }
+
   token(tenant) {
     return this.house.secretValue(`auth_token_${tenant}`)
   }
 
+  // Files are read after the message was taken; one that cannot be read fails it.
   async sendReceipts(send) {
+    for (const url of send.mediaUrls) send.media.push(await this.media.read(url))
+    if (send.media.some((media) => media.status !== 200)) {
+      await this.status(send, 'failed', { ErrorCode: '63019' }).catch(() => {})
+      return
+    }
     for (const status of this.receipts) await this.status(send, status).catch(() => {})
   }
 
@@ -75,6 +91,16 @@ export class Provider {
       SmsStatus: 'received', FromCity: '', Body: body, FromCountry: 'FR', To: '+33199000000', ToZip: '', NumSegments: '1',
       MessageSid: sid, AccountSid: accountSid, From: from, ApiVersion: '2010-04-01', ...extra
     }
+  }
+
+  // An MMS; files are media.add()'s.
+  mms(tenant, from, body, files, extra = {}) {
+    const params = this.inbound(from, body, { NumMedia: String(files.length), ...extra })
+    files.forEach((file, i) => {
+      params[`MediaUrl${i}`] = `http://127.0.0.1:${this.house.providerPort}/${tenant}/media/${file.id}`
+      params[`MediaContentType${i}`] = file.announced ?? file.type
+    })
+    return params
   }
 
   // One delivery attempt of an inbound SMS; the status is the caller's to judge.
