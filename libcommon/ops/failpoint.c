@@ -23,7 +23,11 @@ static const struct failpoint_info {
     const char *purpose;
 } failpoints[] = {
     { "context_before_record", "context has the batch and has not asked the database yet" },
+    { "context_record_poison", "an event whose payload holds the word guichet-poison is to be recorded" },
     { "context_after_record_commit_before_reply", "the batch is committed, nobody knows it" },
+    { "context_before_set_media", "context was told how a media part stands, and has not written it" },
+    { "context_after_set_media_commit_before_reply", "how a media part stands is committed, nobody knows it" },
+    { "context_after_replay_commit_before_mark", "a refused event is recorded, and still open" },
     { "context_blob_before_chunk", "a chunk of an upload has arrived and is not stored" },
     { "context_blob_after_chunk_commit_before_reply", "a chunk is stored, nobody knows it" },
     { "context_blob_before_store_put", "what will be put into a store is written down, and not put there" },

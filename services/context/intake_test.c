@@ -281,6 +281,28 @@ static void test_a_refused_event_is_recorded_when_the_limit_is_gone(void **state
     assert_int_equal(replay(kit, "limit", id)->result, DUPLICATE);
 }
 
+/* What a crash between the two leaves: recorded, and still open. The next replay finds it recorded. */
+static void test_a_replay_that_was_cut_short(void **state)
+{
+    struct kit *kit = *state;
+    Guichet__V1__InboundEvent *event = kit_event(kit, "", "SM1", "+33600000001", "hello");
+    Guichet__V1__DeadEvent dead = GUICHET__V1__DEAD_EVENT__INIT;
+    const Guichet__V1__Recorded *first, *second;
+    uint8_t packed[1024];
+    const char *id;
+
+    record_dead(kit, "cut", &dead,
+                (struct str_view){ (const char *)packed, guichet__v1__inbound_event__pack(event, packed) });
+    id = kit_changes(kit, "cut", 0)->changes[0]->refused_id;
+    first = replay(kit, "cut", id);
+    kit_sql(kit, "UPDATE context.refused_event SET state = 1 WHERE tenant = 'cut'");
+    second = replay(kit, "cut", id);
+    assert_int_equal(first->result, STORED);
+    assert_int_equal(second->result, DUPLICATE);
+    assert_string_equal(second->message_id, first->message_id);
+    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.message WHERE tenant = 'cut'"), "1");
+}
+
 static void test_a_conflict_stays_refused(void **state)
 {
     struct kit *kit = *state;
@@ -328,6 +350,7 @@ int main(void)
         cmocka_unit_test(test_a_dead_event_is_recorded_once_by_its_replay),
         cmocka_unit_test(test_a_replay_is_for_the_account_that_handed_it_over),
         cmocka_unit_test(test_a_refused_event_is_recorded_when_the_limit_is_gone),
+        cmocka_unit_test(test_a_replay_that_was_cut_short),
         cmocka_unit_test(test_a_conflict_stays_refused),
         cmocka_unit_test(test_nobody_elses_refused_event),
     };

@@ -8,11 +8,12 @@
 
 #include <string.h>
 
+#include "ops/failpoint.h"
 #include "record_row.h"
 #include "rows.h"
 #include "statements.h"
 
-enum { SHA256_BYTES = 32, ERROR_MAX_BYTES = 1024, TYPE_MAX_BYTES = 256, ACTOR_MAX_BYTES = 128 };
+enum { SHA256_BYTES = 32, ERROR_MAX_BYTES = 1024, TYPE_MAX_BYTES = 256, FILE_NAME_MAX_BYTES = 512, ACTOR_MAX_BYTES = 128 };
 
 enum set_column { SET_IS_CHANGED, SET_CHANGE_SEQUENCE, SET_MEDIA };
 
@@ -37,8 +38,11 @@ static bool check(const Guichet__V1__SetMediaRequest *input, struct err *err)
                !is_state(input, GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING)) {
         return err_set(err, ERR_INVALID, "media.state: %d is none of pending, stored, failed", media->state);
     }
+    if (FAILPOINT("context_before_set_media"))
+        return err_set(err, ERR_UNAVAILABLE, "failpoint: nothing is written");
     return context_check_id("message_id", input->message_id, err) &&
            context_check_text("media.content_type", media->content_type, TYPE_MAX_BYTES, err) &&
+           context_check_text("media.file_name", media->file_name, FILE_NAME_MAX_BYTES, err) &&
            context_check_text("actor_id", input->actor_id, ACTOR_MAX_BYTES, err);
 }
 
@@ -68,6 +72,7 @@ static struct str_view pack_report(const Guichet__V1__SetMediaRequest *input, ch
         report.sha256 = input->media->sha256;
         report.size_bytes = input->media->size_bytes;
         report.content_type = input->media->content_type;
+        report.file_name = input->media->file_name; /* none: the old one stays */
     }
     packed = record_pack(&report.base, arena);
     bytes = context_alloc(arena, packed.len + sizeof(no_error));
@@ -83,8 +88,13 @@ static void on_set(void *arg, struct db_work *work, const struct err *err)
     struct call *call = arg;
     Guichet__V1__SetMediaReply reply = GUICHET__V1__SET_MEDIA_REPLY__INIT;
     const struct db_result *result;
+    struct err lost = { 0 };
     struct str_view packed;
 
+    if (err->kind == ERR_NONE && FAILPOINT("context_after_set_media_commit_before_reply")) {
+        (void)err_set(&lost, ERR_UNAVAILABLE, "failpoint: committed, not answered");
+        err = &lost;
+    }
     if (err->kind != ERR_NONE) {
         context_call_fail(call, err);
         return;

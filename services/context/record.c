@@ -5,6 +5,8 @@
  * told in the first transaction there is. A request with nothing in it asks the database whether it answers. */
 #include "context.h"
 
+#include <string.h>
+
 #include "ops/failpoint.h"
 #include "record_batch.h"
 #include "statements.h"
@@ -150,6 +152,24 @@ static bool check_request(const struct context_config *config, const Guichet__V1
     return check_voided(input, err);
 }
 
+#ifdef GUICHET_FAILPOINTS
+/* For tests: a message that kills whoever records it is one with this in its payload. */
+static void pass_poison(const Guichet__V1__RecordRequest *input)
+{
+    static const char poison[] = "guichet-poison";
+
+    for (size_t i = 0; i < input->n_events; i++)
+        if (input->events[i]->raw.len > 0 &&
+            memmem(input->events[i]->raw.data, input->events[i]->raw.len, poison, strlen(poison)) != NULL)
+            (void)FAILPOINT("context_record_poison");
+}
+#else
+static void pass_poison(const Guichet__V1__RecordRequest *input)
+{
+    (void)input;
+}
+#endif
+
 void context_record(Guichet__V1__Context_Service *service, const Guichet__V1__RecordRequest *input,
                     Guichet__V1__RecordReply_Closure closure, void *closure_data)
 {
@@ -167,6 +187,7 @@ void context_record(Guichet__V1__Context_Service *service, const Guichet__V1__Re
         probe(call);
         return;
     }
+    pass_poison(input);
     record = context_alloc(call->arena, sizeof(*record));
     record->input = input;
     record->started_ms = loop_now_ms(call->context->loop);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "core/pbjson.h"
+#include "ops/failpoint.h"
 #include "record_batch.h"
 #include "rows.h"
 #include "statements.h"
@@ -201,6 +202,12 @@ static void end_replay(struct replay *replay)
 
 static void on_recorded(struct record_batch *batch, const struct err *err)
 {
+    struct err lost = { 0 };
+
+    if (err->kind == ERR_NONE && FAILPOINT("context_after_replay_commit_before_mark")) {
+        (void)err_set(&lost, ERR_UNAVAILABLE, "failpoint: recorded, not marked");
+        err = &lost;
+    }
     if (err->kind != ERR_NONE)
         context_call_fail(batch->call, err);
     else
