@@ -11,7 +11,13 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { WORKER_QUEUE_MAX = 4, JOB_OPS_MAX = 1024, JOB_BYTES_MAX = 4 * 1024 * 1024, RENEW_PAUSE_MS = 1000 };
+enum {
+    WORKER_QUEUE_MAX = 4,
+    JOB_OPS_MAX = 1024,
+    JOB_BYTES_MAX = 4 * 1024 * 1024,
+    RENEW_PAUSE_MS = 1000,
+    TRIM_MIN_BYTES = 1024 * 1024
+};
 
 static void start_job(void *arg);
 static void on_job_done(void *arg, const struct err *err);
@@ -356,7 +362,7 @@ static void tidy(struct spool *spool)
         } else if (file->counts.rows == 0 && file->has_grown && spool->pending_rows == 0) {
             file->has_grown = false;
             enqueue_file(spool, SPOOL_OP_TRIM, file);
-        } else if (file->counts.rows > 0) {
+        } else if (file->counts.bytes > TRIM_MIN_BYTES) {
             file->has_grown = true;
         }
     }

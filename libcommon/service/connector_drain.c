@@ -507,6 +507,12 @@ static void delete_rows(struct connector_drain *drain)
 
 /* ---- for the trials ---- */
 
+bool connector_drain_is_moving(const struct connector_drain *drain)
+{
+    return drain->held_count == 0 &&
+           (drain->step == DRAIN_READING || drain->step == DRAIN_SUBMITTING || drain->step == DRAIN_DELETING);
+}
+
 bool connector_drain_is_waiting(const struct connector_drain *drain)
 {
     return drain->step == DRAIN_WAITING;

@@ -14,7 +14,7 @@
 #include "core/duration.h"
 #include "core/pbjson.h"
 
-enum { CALL_TIMEOUT_MIN_MS = 50, BATCH_FIRST_EVENTS = 8, EVENT_OVERHEAD_BYTES = 8 };
+enum { HOLD_LOOK_MS = 50, CALL_TIMEOUT_MIN_MS = 50, BATCH_FIRST_EVENTS = 8, EVENT_OVERHEAD_BYTES = 8 };
 
 static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg);
 static void on_reannounced(void *arg, bool is_announced);
@@ -339,10 +339,29 @@ static void batch_start(struct lane *lane, struct batch *batch)
     }
 }
 
+/* The lane's last rows are on their way out: what came meanwhile waits for them a while, and is submitted then. Were
+ * it appended behind them, a steady flow would keep the lane in the spool for good. */
+static bool is_held_back(const struct lane *lane)
+{
+    const struct connector_runtime *runtime = lane->lanes->runtime;
+    uint64_t now_ms = loop_now_ms(runtime->loop);
+
+    return connector_lane_is_diverted(lane) && !spool_is_scanning(runtime->spool) &&
+           connector_drain_is_moving(lane->drain) &&
+           spool_lane_rows(runtime->spool, lane->account, lane->index) <= runtime->config->batch_events_max &&
+           now_ms - lane->first->events[0].added_ms < connector_submit_timeout_ms(runtime->config) / 2;
+}
+
 void connector_lane_next(struct lane *lane)
 {
-    while (lane->sending == NULL && lane->first != NULL)
+    while (lane->sending == NULL && lane->first != NULL) {
+        if (is_held_back(lane)) {
+            if (!loop_timer_is_active(lane->lanes->hold_timer))
+                loop_timer_start(lane->lanes->hold_timer, HOLD_LOOK_MS, 0);
+            return;
+        }
         batch_start(lane, lane_take(lane));
+    }
 }
 
 /* One event that cannot be read must not cost its neighbours: halves are tried until it is alone. */
@@ -550,6 +569,7 @@ struct connector_lanes *connector_lanes_new(struct connector_runtime *runtime)
         }
     lanes->trials = connector_trials_new(lanes);
     lanes->kick = loop_timer_new(runtime->loop, on_kick, lanes);
+    lanes->hold_timer = loop_timer_new(runtime->loop, on_kick, lanes);
     return lanes;
 }
 
@@ -572,6 +592,7 @@ void connector_lanes_free(struct connector_lanes **lanes_ptr)
     }
     connector_trials_free(&lanes->trials);
     loop_timer_free(&lanes->kick);
+    loop_timer_free(&lanes->hold_timer);
     free(lanes->lanes);
     free(lanes);
 }

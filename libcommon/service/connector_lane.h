@@ -64,6 +64,7 @@ struct connector_lanes {
     struct connector_runtime *runtime;
     struct loop_timer
         *kick; /* idle lanes start at the end of the turn, so that one turn's events go together */
+    struct loop_timer *hold_timer; /* looks at batches that are held back */
     struct lane *lanes;
     size_t lane_count;
     size_t waiting;
@@ -89,7 +90,7 @@ struct submit {
     const struct spool_row *void_rows; /* rows of kind SPOOL_VOID */
     size_t void_count;
     uint32_t timeout_ms;
-    bool is_single; /* it may break who gets it: one replica, not the next as well */
+    bool is_single;                         /* it may break who gets it: one replica, not the next as well */
     uint32_t token_generation, voids_taken; /* given back */
 };
 bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__SubmitReply_Closure closure,
@@ -109,6 +110,7 @@ void connector_drain_free(struct connector_drain **drain);
 void connector_drain_kick(struct connector_drain *drain);    /* looks whether there is something to do */
 void connector_drain_retry(struct connector_drain *drain);   /* the centre answers again, or may by now */
 void connector_drain_refresh(struct connector_drain *drain); /* what could not be read before, may be now */
+bool connector_drain_is_moving(const struct connector_drain *drain); /* rows are on their way out just now */
 bool connector_drain_is_waiting(const struct connector_drain *drain);
 void connector_drain_release(struct connector_drain *drain,
                              uint32_t thread_key); /* of a suspect that is gone */

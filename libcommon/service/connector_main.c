@@ -21,6 +21,8 @@ static bool check_routing(void *arg, struct err *err)
 
     if (connector_spool_is_usable(runtime, err))
         return true;
+    if (runtime->spool != NULL && spool_numbers(runtime->spool).events > 0)
+        return false; /* lanes that go through it get 503 */
     if (!connector_is_announced(runtime))
         return err_set(err, ERR_UNAVAILABLE, "not announced to routing");
     if (!mesh_client_is_healthy(runtime->routing))
