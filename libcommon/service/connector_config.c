@@ -30,7 +30,7 @@ static const struct config_key skeleton_keys[] = {
       .help = "Events not committed by then go to the spool (1s unless set), or are answered 503 (6s)." },
     { CONFIG_AT(connector_config, submit_attempt_timeout_ms), .type = CONFIG_MS, .fallback = "2500ms",
       .min = 50, .max = 30000, .help = "One replica's time for a call before another is asked." },
-    { CONFIG_AT(connector_config, lanes), .type = CONFIG_U32, .fallback = "8", .min = 1, .max = 256,
+    { CONFIG_AT(connector_config, lanes), .type = CONFIG_U32, .fallback = "4", .min = 1, .max = 256,
       .help = "Batches under way at once per tenant; a thread always uses the same lane." },
     { CONFIG_AT(connector_config, batch_events_max), .type = CONFIG_U32, .fallback = "256", .min = 1,
       .max = 1024, .help = "Events that close a batch." },

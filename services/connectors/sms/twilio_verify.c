@@ -171,7 +171,7 @@ static bool is_signed(const struct sms_account *account, struct str_view url, co
     struct url_parts parts;
 
     url_split(url, &parts);
-    for (int form = 0; form < 4; form++) {
+    for (int form = 0; form < 4 && !is_match; form++) {
         SCOPED_BUF data;
 
         buf_init(&data, 4 * URL_MAX_BYTES + 1024 * 1024);
