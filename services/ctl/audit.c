@@ -74,6 +74,17 @@ static void print_hole(const Guichet__V1__AuditHole *hole)
                when(hole->at, at));
 }
 
+static uint64_t print_holes(const Guichet__V1__AuditReply *reply)
+{
+    uint64_t listed = 0;
+
+    for (size_t i = 0; i < reply->n_holes; i++) {
+        print_hole(reply->holes[i]);
+        listed += reply->holes[i]->last - reply->holes[i]->first + 1;
+    }
+    return listed;
+}
+
 static void on_audit(const Guichet__V1__AuditReply *reply, void *arg)
 {
     struct ctl *ctl = arg;
@@ -86,10 +97,8 @@ static void on_audit(const Guichet__V1__AuditReply *reply, void *arg)
     print_accounts(reply);
     is_spooled = print_spools(reply);
     printf("%" PRIu64 " missing\n", reply->missing_count);
-    for (size_t i = 0; i < reply->n_holes; i++)
-        print_hole(reply->holes[i]);
-    if (reply->missing_count > 0 && reply->n_holes == 1000)
-        printf("  more are not listed\n");
+    if (print_holes(reply) < reply->missing_count)
+        printf("  and more, not listed\n");
     if (reply->missing_count > 0 && is_spooled)
         printf("  what was never recorded may still wait in a spool: ask again when it is empty\n");
     ctl_end(ctl, reply->missing_count > 0 ? EXIT_MISSING : 0);
