@@ -39,8 +39,8 @@ static void on_merged(void *arg, struct db_work *work, const struct err *err)
     reply.merge = persons_read_merge(&merged, 0, MERGED_MERGE);
     reply.customer = customers[0];
     reply.n_open_conversation_ids = db_rows(open.result);
-    reply.open_conversation_ids = context_alloc(
-        call->arena, (reply.n_open_conversation_ids + 1) * sizeof(*reply.open_conversation_ids));
+    reply.open_conversation_ids = context_alloc(call->arena, (reply.n_open_conversation_ids + 1) *
+                                                                 sizeof(*reply.open_conversation_ids));
     for (size_t row = 0; row < reply.n_open_conversation_ids; row++)
         reply.open_conversation_ids[row] = rows_text(&open, row, 0);
     context_ring(call->context, call->tenant, reply.change_sequence);
@@ -181,8 +181,8 @@ static void on_joined(void *arg, struct db_work *work, const struct err *err)
     reply.change_sequence = (uint64_t)db_i64(db_work_result(work, 0), 0, 1);
     reply.conversation = rows_conversation(&conversations, 0);
     reply.conversation->n_threads = db_rows(threads.result);
-    reply.conversation->threads = context_alloc(
-        call->arena, (reply.conversation->n_threads + 1) * sizeof(*reply.conversation->threads));
+    reply.conversation->threads = context_alloc(call->arena, (reply.conversation->n_threads + 1) *
+                                                                 sizeof(*reply.conversation->threads));
     for (size_t row = 0; row < reply.conversation->n_threads; row++)
         reply.conversation->threads[row] = rows_thread(&threads, row);
     context_ring(call->context, call->tenant, reply.change_sequence);

@@ -8,7 +8,7 @@
 
 #include "merge_model_testkit.h"
 
-enum { WORLDS = 20, BATCH = 16, SPLITS = 1000, PAGE = 20, FEED_PAGE = 500 };
+enum { WORLDS = 20, BATCH = 20, SPLITS = 1000, PAGE = 20, FEED_PAGE = 500 };
 enum { OPERATIONS = 100000, SEED = 20260301 };
 #define EPOCH_US INT64_C(1600000000000000)
 
@@ -220,10 +220,10 @@ static bool start_write(struct world *world, enum message_kind kind)
 
     if (c == NONE)
         return false;
-    world->expected = model->conversations[c].joined_into != NONE ||
-                              (kind == REPLIED && !model->conversations[c].is_open)
-                          ? ERR_CONFLICT
-                          : ERR_NONE;
+    world->expected =
+        model->conversations[c].joined_into != NONE || (kind == REPLIED && !model->conversations[c].is_open)
+            ? ERR_CONFLICT
+            : ERR_NONE;
     request->conversation_id = model->conversations[c].id;
     request->actor_id = request->tenant;
     request->idempotency_key = arena_printf(world->own.arena, "W%u", ++world->request_count);
@@ -233,8 +233,9 @@ static bool start_write(struct world *world, enum message_kind kind)
         thread = model_reply_thread(model, c);
     if (world->expected == ERR_NONE)
         world->made = model_say(model, kind, c, thread);
-    request->content = kit_event(&world->own, world->tenant, "", "",
-                                 arena_printf(world->own.arena, "text %d", world->made))->message->content;
+    request->content =
+        kit_event(&world->own, world->tenant, "", "", arena_printf(world->own.arena, "text %d", world->made))
+            ->message->content;
     START(world, store_outbound, StoreOutboundReply, request);
     return true;
 }
@@ -261,7 +262,8 @@ static void check_write(struct world *world)
     EXPECT(world, is_same(message->id, reply->message->id));
     EXPECT(world, is_same(model->customers[message->customer], reply->message->customer_id));
     EXPECT(world, reply->message->sequence == message->sequence);
-    EXPECT(world, strcmp(reply->message->conversation_id, model->conversations[message->conversation].id) == 0);
+    EXPECT(world,
+           strcmp(reply->message->conversation_id, model->conversations[message->conversation].id) == 0);
     if (message->kind == REPLIED)
         EXPECT(world, strcmp(reply->thread->id, model->threads[message->thread].id) == 0);
     EXPECT(world, reply->change_sequence == model->change_count);
@@ -366,6 +368,16 @@ static void check_find(struct world *world)
 
 /* ---- merging ---- */
 
+/* Fewer than would make one person of everybody: those have nothing left to split. */
+static unsigned active_edges(const struct model *model)
+{
+    unsigned count = 0;
+
+    for (int e = 0; e < model->edge_count; e++)
+        count += model->edges[e].is_active;
+    return count;
+}
+
 static bool start_merge(struct world *world)
 {
     Guichet__V1__MergeCustomersRequest *request =
@@ -382,7 +394,7 @@ static bool start_merge(struct world *world)
         again = NONE;
         world->request_count++;
     }
-    if (one == NONE || other == NONE)
+    if (one == NONE || other == NONE || (again == NONE && active_edges(model) > roll(world, 2 * PEOPLE / 3)))
         return false;
     world->one = one;
     request->customer_id = model->customers[one];
@@ -407,7 +419,8 @@ static void check_merge(struct world *world)
     if (is_refused(world))
         return;
     EXPECT(world, reply->is_duplicate == (world->made == NONE));
-    EXPECT(world, is_same(model->edges[world->made == NONE ? world->other : world->made].id, reply->merge->id));
+    EXPECT(world,
+           is_same(model->edges[world->made == NONE ? world->other : world->made].id, reply->merge->id));
     EXPECT(world, reply->change_sequence == (world->made == NONE ? 0 : model->change_count));
     check_person(world, reply->customer, world->one);
     for (int c = 0; c < model->conversation_count; c++)
@@ -459,6 +472,16 @@ static void check_unmerge(struct world *world)
 
 /* ---- joining ---- */
 
+/* The same person's; rather another customer's, so that there is something to split later. */
+static bool is_worth_joining(struct world *world, int conversation, int other)
+{
+    int one = world->model.conversations[conversation].customer;
+    int two = world->model.conversations[other].customer;
+
+    return conversation != other && model_is_one(&world->model, one, two) &&
+           (one != two || roll(world, 8) == 0);
+}
+
 static bool start_join(struct world *world)
 {
     Guichet__V1__JoinConversationsRequest *request =
@@ -470,8 +493,7 @@ static bool start_join(struct world *world)
         return false;
     for (int tries = 0; tries < 40; tries++) {
         other = any_conversation(world, roll(world, 20) != 0);
-        if (other == NONE || roll(world, 40) == 0 ||
-            (other != c && model_is_one(model, model->conversations[c].customer, model->conversations[other].customer)))
+        if (other == NONE || roll(world, 40) == 0 || is_worth_joining(world, c, other))
             break;
     }
     if (other == NONE)
@@ -513,8 +535,9 @@ static void check_join(struct world *world)
 
 int main(void)
 {
-    /* Commits that wait for the disk together. */
+    /* Commits that wait for the disk together; and all of them answered in one turn, with both ends in one loop. */
     setenv("GUICHET_CONTEXT_DATABASE_INGEST_CONNECTIONS", "8", 1);
+    setenv("GUICHET_CONTEXT_LOOP_TURN_MAX_MS", "1s", 1);
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_the_model) };
 
     return cmocka_run_group_tests(tests, kit_set_up, kit_tear_down);

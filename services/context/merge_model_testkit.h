@@ -15,7 +15,7 @@
 
 #include "core/id.h"
 
-enum { PEOPLE = 24, ACCOUNTS = 2, KEYS = 3, KEY_PUBLIC = 2, EDGES_MAX = 4000, THREADS_MAX = 8000 };
+enum { PEOPLE = 16, ACCOUNTS = 2, KEYS = 3, KEY_PUBLIC = 2, EDGES_MAX = 4000, THREADS_MAX = 8000 };
 enum { CONVERSATIONS_MAX = 8000, MESSAGES_MAX = 16000, NONE = -1 };
 enum message_kind { SAID, CLAIMED, REPLIED, NOTED };
 
@@ -107,7 +107,8 @@ static inline void model_connect(struct model *model)
     while (is_changed) {
         is_changed = false;
         for (int e = 0; e < model->edge_count; e++) {
-            int *one = &model->person_of[model->edges[e].one], *other = &model->person_of[model->edges[e].other];
+            int *one = &model->person_of[model->edges[e].one],
+                *other = &model->person_of[model->edges[e].other];
             int least = *one < *other ? *one : *other;
 
             if (!model->edges[e].is_active || *one == *other)
@@ -164,7 +165,8 @@ static inline int model_current_thread(const struct model *model, int person, in
     for (int t = 0; t < model->thread_count; t++) {
         const struct m_thread *thread = &model->threads[t];
 
-        if (thread->is_current && thread->person == person && thread->account == account && thread->key == key)
+        if (thread->is_current && thread->person == person && thread->account == account &&
+            thread->key == key)
             return t;
     }
     return NONE;
@@ -220,8 +222,10 @@ static inline int model_say(struct model *model, enum message_kind kind, int con
     int m = model_added(&model->message_count, MESSAGES_MAX);
     struct m_message *message = &model->messages[m];
 
-    *message = (struct m_message){ .kind = kind, .conversation = conversation, .thread = thread, .claimed = NONE };
-    message->customer = thread == NONE ? model->conversations[conversation].customer : model->threads[thread].person;
+    *message =
+        (struct m_message){ .kind = kind, .conversation = conversation, .thread = thread, .claimed = NONE };
+    message->customer =
+        thread == NONE ? model->conversations[conversation].customer : model->threads[thread].person;
     if (thread != NONE)
         message->sequence = ++model->threads[thread].last_sequence;
     model->change_count++;

@@ -54,8 +54,8 @@ static void start_merge(struct kit *kit, const char *tenant, char *const *custom
         guichet__v1__unmerge_customers_request__init(&racer->unmerge);
         racer->unmerge.tenant = (char *)tenant;
         racer->unmerge.merge_id = (char *)racer->edge;
-        KIT_START(kit, kit->centre[n % KIT_REPLICAS], unmerge_customers, UnmergeCustomersReply, &racer->unmerge,
-                  &racer->answer);
+        KIT_START(kit, kit->centre[n % KIT_REPLICAS], unmerge_customers, UnmergeCustomersReply,
+                  &racer->unmerge, &racer->answer);
         return;
     }
     guichet__v1__merge_customers_request__init(&racer->merge);
@@ -64,26 +64,33 @@ static void start_merge(struct kit *kit, const char *tenant, char *const *custom
     racer->merge.other_customer_id = customers[other];
     racer->merge.evidence = (char *)tenant;
     racer->merge.idempotency_key = arena_printf(kit->arena, "%u", n);
-    KIT_START(kit, kit->centre[n % KIT_REPLICAS], merge_customers, MergeCustomersReply, &racer->merge, &racer->answer);
+    KIT_START(kit, kit->centre[n % KIT_REPLICAS], merge_customers, MergeCustomersReply, &racer->merge,
+              &racer->answer);
 }
 
 /* 0 each. */
 static const char *const invariants[][2] = {
     { "an identity has its customer's root",
-      "SELECT count(*) FROM context.identity i JOIN context.customer c ON c.tenant = i.tenant AND c.id = i.customer_id"
+      "SELECT count(*) FROM context.identity i JOIN context.customer c ON c.tenant = i.tenant AND"
+      " c.id = i.customer_id"
       " WHERE i.root_id <> c.root_id" },
     { "a root is the smallest of those whom edges connect",
-      "SELECT count(*) FROM context.customer c WHERE c.root_id <> (SELECT m FROM unnest(context.connected(c.tenant, c.id)) m"
+      "SELECT count(*) FROM context.customer c WHERE c.root_id <> (SELECT m FROM"
+      " unnest(context.connected(c.tenant, c.id)) m"
       " ORDER BY m LIMIT 1)" },
     { "a thread is of the person of its conversation",
-      "SELECT count(*) FROM context.thread t JOIN context.identity i ON i.tenant = t.tenant AND i.id = t.identity_id"
+      "SELECT count(*) FROM context.thread t JOIN context.identity i ON i.tenant = t.tenant AND"
+      " i.id = t.identity_id"
       " JOIN context.conversation v ON v.tenant = t.tenant AND v.id = t.conversation_id"
-      " JOIN context.customer c ON c.tenant = v.tenant AND c.id = v.customer_id WHERE c.root_id <> i.root_id" },
+      " JOIN context.customer c ON c.tenant = v.tenant AND c.id = v.customer_id WHERE c.root_id <>"
+      " i.root_id" },
     { "a message is where its thread is",
-      "SELECT count(*) FROM context.message m LEFT JOIN context.thread t ON t.tenant = m.tenant AND t.id = m.thread_id"
+      "SELECT count(*) FROM context.message m LEFT JOIN context.thread t ON t.tenant = m.tenant AND"
+      " t.id = m.thread_id"
       " WHERE m.conversation_id IS DISTINCT FROM t.conversation_id" },
     { "no thread has a hole",
-      "SELECT count(*) FROM context.thread t WHERE t.last_sequence <> (SELECT count(DISTINCT m.sequence) FROM context.message m"
+      "SELECT count(*) FROM context.thread t WHERE t.last_sequence <> (SELECT count(DISTINCT"
+      " m.sequence) FROM context.message m"
       " WHERE m.tenant = t.tenant AND m.thread_id = t.id AND m.sequence BETWEEN 1 AND t.last_sequence)" },
     { "the feed has no hole", "SELECT count(*) - max(sequence) FROM context.change" },
     { "conversations have no hole", "SELECT count(*) - max(number) FROM context.conversation" },
@@ -142,7 +149,8 @@ static void test_merging_while_recording(void **state)
                         arena_printf(kit->arena, "%u", ROUNDS * EVENTS + PEOPLE));
     for (size_t i = 0; i < COUNT_OF(invariants); i++)
         CHECK_CASE_TEXT(invariants[i][0], kit_sql(kit, "%s", invariants[i][1]), "0");
-    assert_string_equal(kit_sql(kit, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), "0");
+    assert_string_equal(
+        kit_sql(kit, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"), "0");
 }
 
 int main(void)

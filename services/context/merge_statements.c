@@ -10,9 +10,12 @@
 
 const struct db_statement context_merge_two = {
     "context_merge_two",
-    "SELECT f.is_duplicate, f.change_sequence, (f.merge).id, (f.merge).customer_id, (f.merge).other_customer_id,"
-    " (f.merge).evidence, (f.merge).actor_id, (f.merge).merged_at, (f.merge).unmerged_at FROM context.merge_customers(p_tenant => $1::text,"
-    " p_id => $2::uuid, p_customer => $3::uuid, p_other => $4::uuid, p_evidence => $5::text, p_actor => $6::text,"
+    "SELECT f.is_duplicate, f.change_sequence, (f.merge).id, (f.merge).customer_id,"
+    " (f.merge).other_customer_id,"
+    " (f.merge).evidence, (f.merge).actor_id, (f.merge).merged_at, (f.merge).unmerged_at FROM"
+    " context.merge_customers(p_tenant => $1::text,"
+    " p_id => $2::uuid, p_customer => $3::uuid, p_other => $4::uuid, p_evidence => $5::text,"
+    " p_actor => $6::text,"
     " p_key => $7::text, p_customers_max => $8::int4) f",
 };
 
@@ -41,15 +44,17 @@ const struct db_statement context_select_open_conversations = {
 };
 
 #define EACH_PERSON                                                                                          \
-    " FROM unnest($2::uuid[]) WITH ORDINALITY AS e (id, n) CROSS JOIN LATERAL context.person($1::text, e.id)" \
-    " p (id) "
+    " FROM unnest($2::uuid[]) WITH ORDINALITY AS e (id, n)"                                                  \
+    " CROSS JOIN LATERAL context.person($1::text, e.id) p (id) "
 
 /* Who has no name of their own is called as another customer of the person. */
 const struct db_statement context_select_customers = {
     "context_customers",
-    "SELECT c.id, coalesce(nullif(c.display_name, ''), s.display_name, ''), c.created_at, c.version, s.last_seen_at"
+    "SELECT c.id, coalesce(nullif(c.display_name, ''), s.display_name, ''), c.created_at,"
+    " c.version, s.last_seen_at"
     " FROM unnest($2::uuid[]) WITH ORDINALITY AS e (id, n)"
-    " CROSS JOIN LATERAL (SELECT * FROM context.customer r WHERE r.tenant = $1::text AND r.id = e.id LIMIT 1) c"
+    " CROSS JOIN LATERAL (SELECT * FROM context.customer r WHERE r.tenant = $1::text AND r.id ="
+    " e.id LIMIT 1) c"
     " CROSS JOIN LATERAL (SELECT max(a.last_seen_at) AS last_seen_at,"
     " (array_agg(o.display_name ORDER BY o.id) FILTER (WHERE o.display_name <> ''))[1] AS display_name"
     " FROM context.person($1::text, e.id) p (id)"
@@ -74,15 +79,16 @@ const struct db_statement context_select_merges = {
 
 const struct db_statement context_select_identities = {
     "context_identities",
-    "SELECT i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id, i.is_verified, i.created_at, e.id"
-    EACH_PERSON "CROSS JOIN LATERAL (SELECT * FROM context.identity r"
+    "SELECT i.id, i.kind, i.scope, i.value, i.display_name, i.customer_id, i.is_verified,"
+    " i.created_at, e.id" EACH_PERSON
+    "CROSS JOIN LATERAL (SELECT * FROM context.identity r"
     " WHERE r.tenant = $1::text AND r.customer_id = p.id ORDER BY r.id LIMIT 1000) i ORDER BY e.n, i.id",
 };
 
 const struct db_statement context_select_consents = {
     "context_consents",
-    "SELECT e.id, s.account_id, s.identity_id, s.state, s.evidence, s.changed_at"
-    EACH_PERSON "CROSS JOIN LATERAL (SELECT * FROM context.identity r"
+    "SELECT e.id, s.account_id, s.identity_id, s.state, s.evidence, s.changed_at" EACH_PERSON
+    "CROSS JOIN LATERAL (SELECT * FROM context.identity r"
     " WHERE r.tenant = $1::text AND r.customer_id = p.id ORDER BY r.id LIMIT 1000) i"
     " CROSS JOIN LATERAL (SELECT * FROM context.consent r WHERE r.tenant = $1::text AND r.identity_id = i.id"
     " LIMIT 1000) s ORDER BY e.n, s.identity_id, s.account_id",

@@ -18,8 +18,8 @@ static const Guichet__V1__Recorded *say(struct kit *kit, const char *tenant, int
 
 static const char *customer_of(struct kit *kit, const char *tenant, int person)
 {
-    return kit_sql(kit, "SELECT customer_id FROM context.identity WHERE tenant = '%s' AND value = '%s'", tenant,
-                   phones[person]);
+    return kit_sql(kit, "SELECT customer_id FROM context.identity WHERE tenant = '%s' AND value = '%s'",
+                   tenant, phones[person]);
 }
 
 static const Guichet__V1__MergeCustomersReply *merge(struct kit *kit, const char *tenant, const char *one,
@@ -70,7 +70,8 @@ static const Guichet__V1__JoinConversationsReply *join(struct kit *kit, const ch
     return KIT_CALL(kit, kit->gateway, join_conversations, JoinConversationsReply, &request, err);
 }
 
-static const Guichet__V1__Conversation *get(struct kit *kit, const char *tenant, const char *id, const char *agent)
+static const Guichet__V1__Conversation *get(struct kit *kit, const char *tenant, const char *id,
+                                            const char *agent)
 {
     Guichet__V1__GetConversationsRequest request = GUICHET__V1__GET_CONVERSATIONS_REQUEST__INIT;
     const Guichet__V1__GetConversationsReply *reply;
@@ -253,10 +254,11 @@ static void test_anyone_of_the_person_gives_the_person(void **state)
     ann = customer_of(kit, "person", ANN);
     bob = customer_of(kit, "person", BOB);
     kit_sql(kit, "UPDATE context.customer SET display_name = 'Robert' WHERE id = '%s'", bob);
-    kit_sql(kit,
-            "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id)"
-            " SELECT tenant, id, now(), 2, 'sms-demo' FROM context.identity WHERE tenant = 'person' AND customer_id = '%s'",
-            bob);
+    kit_sql(
+        kit,
+        "INSERT INTO context.consent (tenant, identity_id, changed_at, state, account_id)"
+        " SELECT tenant, id, now(), 2, 'sms-demo' FROM context.identity WHERE tenant = 'person' AND customer_id = '%s'",
+        bob);
     merge_people(kit, "person", ANN, BOB);
     customer = get_customer(kit, "person", ann);
     assert_string_equal(customer->id, ann);
@@ -266,7 +268,8 @@ static void test_anyone_of_the_person_gives_the_person(void **state)
     kit_sql(kit, "UPDATE context.customer SET display_name = 'Roberta' WHERE id = '%s'", ann);
     find.tenant = arena_strdup(kit->arena, "person");
     find.name_prefix = arena_strdup(kit->arena, "rob");
-    assert_int_equal(KIT_CALL(kit, kit->gateway, find_customers, FindCustomersReply, &find, &err)->n_customers, 1);
+    assert_int_equal(
+        KIT_CALL(kit, kit->gateway, find_customers, FindCustomersReply, &find, &err)->n_customers, 1);
 }
 
 /* ---- joining and splitting ---- */
@@ -297,7 +300,8 @@ static void test_joined_and_split_again(void **state)
     assert_string_equal(last_change(kit, "join")->other_conversation_id, there);
     assert_false(join(kit, "join", here, there, &err)->is_changed);
     assert_string_equal(get(kit, "join", there, "")->joined_into_id, here);
-    assert_int_equal(get(kit, "join", there, "")->state, GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED);
+    assert_int_equal(get(kit, "join", there, "")->state,
+                     GUICHET__V1__CONVERSATION_STATE__CONVERSATION_STATE_CLOSED);
     assert_int_equal(reopen(kit, "join", there), ERR_CONFLICT);
     kit_sql(kit, "DELETE FROM context.outbound_key WHERE tenant = 'join'");
     assert_int_equal(write_note(kit, "join", there), ERR_CONFLICT);
@@ -324,32 +328,39 @@ static void test_joined_and_split_again(void **state)
     assert_string_equal(say(kit, "join", BOB, "Bob's third")->conversation_id, made);
     assert_string_equal(say(kit, "join", ANN, "Ann again")->conversation_id, here);
     /* notes have no thread: they stay */
-    assert_string_equal(kit_sql(kit, "SELECT conversation_id FROM context.message WHERE tenant = 'join' AND direction = 3"),
-                        here);
+    assert_string_equal(
+        kit_sql(kit, "SELECT conversation_id FROM context.message WHERE tenant = 'join' AND direction = 3"),
+        here);
 }
 
 static void test_last_message_at_is_that_of_what_is_left(void **state)
 {
     struct kit *kit = *state;
-    const char *query = "SELECT count(*) FROM context.conversation c WHERE tenant = 'left' AND last_message_at IS DISTINCT FROM"
-                        " (SELECT max(occurred_at) FROM context.message m WHERE m.conversation_id = c.id)";
+    const char *query =
+        "SELECT count(*) FROM context.conversation c WHERE tenant = 'left' AND last_message_at IS DISTINCT FROM"
+        " (SELECT max(occurred_at) FROM context.message m WHERE m.conversation_id = c.id)";
     const char *edge, *here;
     struct err err;
 
     say(kit, "left", BOB, "b");
-    kit_sql(kit, "UPDATE context.conversation SET state = 2, closed_at = now() - interval '30 days' WHERE tenant = 'left'");
+    kit_sql(
+        kit,
+        "UPDATE context.conversation SET state = 2, closed_at = now() - interval '30 days' WHERE tenant = 'left'");
     here = say(kit, "left", ANN, "a")->conversation_id;
     edge = merge_people(kit, "left", ANN, BOB);
     /* a new thread of the person joins the only open conversation, whoever opened it */
     assert_string_equal(say(kit, "left", BOB, "b again")->conversation_id, here);
-    assert_true(mark_read(kit, "left", here, kit_sql(kit, "SELECT (array_agg(id ORDER BY id))[2] FROM context.message"
-                                                          " WHERE tenant = 'left'")));
+    assert_true(mark_read(kit, "left", here,
+                          kit_sql(kit, "SELECT (array_agg(id ORDER BY id))[2] FROM context.message"
+                                       " WHERE tenant = 'left'")));
     assert_int_equal(unmerge(kit, "left", edge, &err)->n_splits, 1);
     assert_string_equal(kit_sql(kit, "%s", query), "0");
-    assert_string_equal(kit_sql(kit, "SELECT string_agg(context.unread_count('left', c.id, 'agent')::text, ',' ORDER BY c.number)"
-                                     " FROM context.conversation c JOIN context.read_mark r ON r.conversation_id = c.id"
-                                     " WHERE c.tenant = 'left'"),
-                        "0,1");
+    assert_string_equal(
+        kit_sql(kit,
+                "SELECT string_agg(context.unread_count('left', c.id, 'agent')::text, ',' ORDER BY c.number)"
+                " FROM context.conversation c JOIN context.read_mark r ON r.conversation_id = c.id"
+                " WHERE c.tenant = 'left'"),
+        "0,1");
 }
 
 /* ---- claims ---- */

@@ -42,8 +42,8 @@ enum { CUSTOMERS, MEMBERS, MERGES, IDENTITIES, CONSENTS };
 void persons_add_selects(struct db_work *work, const char *tenant, const struct str_view *ids, size_t count)
 {
     static const struct db_statement *const selects[PERSONS_STATEMENT_COUNT] = {
-        [CUSTOMERS] = &context_select_customers,   [MEMBERS] = &context_select_members,
-        [MERGES] = &context_select_merges,         [IDENTITIES] = &context_select_identities,
+        [CUSTOMERS] = &context_select_customers, [MEMBERS] = &context_select_members,
+        [MERGES] = &context_select_merges,       [IDENTITIES] = &context_select_identities,
         [CONSENTS] = &context_select_consents,
     };
     const struct db_param params[] = { DB_PARAM_TEXT(tenant),
