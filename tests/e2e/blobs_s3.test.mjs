@@ -92,8 +92,8 @@ test('a blob stays readable when the setting changes, and new ones go elsewhere'
   assert.equal(sha256((await download(old.body.link_url)).bytes), sha256(bytes))
 })
 
-test('killed between the store and the row: finished again, and what is left over is deleted', async () => {
-  for (const point of ['context_blob_before_store_put', 'context_blob_after_store_put_before_commit', 'context_blob_before_finish_commit', 'context_blob_after_finish_commit_before_reply']) {
+test('killed at every step: sent and finished again, and the file is whole', async () => {
+  for (const point of ['context_blob_before_chunk', 'context_blob_after_chunk_commit_before_reply', 'context_blob_before_store_put', 'context_blob_after_store_put_before_commit', 'context_blob_before_finish_commit', 'context_blob_after_finish_commit_before_reply']) {
     house.configureAgain('context', { blob_store: 's3' })
     await house.restart('context', { failpoint: `${point}:kill` })
     const bytes = randomBytes(600000)
