@@ -2,8 +2,8 @@
 /* media.c - SetMedia: a media part of an inbound message was fetched, could not be, or is to be fetched again.
  *
  * What is known of the part grows by appending: in Protocol Buffers, bytes put behind a packed message set the
- * fields they have and leave the others. So the report decides about state, size, type and hash, and the name,
- * caption and place in the text stay as they came, all in one statement. */
+ * fields they have and leave the others. So the report decides about state, size, type and hash, and gives a name where
+ * the provider has one only with the file; caption and place in the text stay as they came, all in one statement. */
 #include "context.h"
 
 #include <string.h>
@@ -13,7 +13,8 @@
 #include "rows.h"
 #include "statements.h"
 
-enum { SHA256_BYTES = 32, ERROR_MAX_BYTES = 1024, TYPE_MAX_BYTES = 256, FILE_NAME_MAX_BYTES = 512, ACTOR_MAX_BYTES = 128 };
+enum { SHA256_BYTES = 32, ERROR_MAX_BYTES = 1024, TYPE_MAX_BYTES = 256, ACTOR_MAX_BYTES = 128 };
+enum { FILE_NAME_MAX_BYTES = 512 };
 
 enum set_column { SET_IS_CHANGED, SET_CHANGE_SEQUENCE, SET_MEDIA };
 
