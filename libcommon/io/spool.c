@@ -411,24 +411,6 @@ static void on_job_done(void *arg, const struct err *err)
 
 /* ---- asking ---- */
 
-static bool check_room(struct spool *spool, const struct spool_op *op, struct err *err)
-{
-    struct spool_numbers numbers = spool_numbers(spool);
-    uint64_t rows = spool->pending_rows + op->row_count;
-
-    for (const struct spool_file *file = spool->files; file != NULL; file = file->next)
-        rows += file->counts.rows;
-    if (rows > spool->options.rows_max)
-        return err_set(err, ERR_EXHAUSTED, "spool: full: %llu events",
-                       (unsigned long long)spool->options.rows_max);
-    if (numbers.bytes + spool->pending_bytes + op->bytes > spool->options.bytes_max)
-        return err_set(err, ERR_EXHAUSTED, "spool: full: %llu bytes",
-                       (unsigned long long)spool->options.bytes_max);
-    if (spool->own == NULL && !spool->is_opening)
-        return err_set(err, ERR_UNAVAILABLE, "spool: no file can be made");
-    return true;
-}
-
 void spool_append(struct spool *spool, const struct spool_row *rows, size_t count, spool_done_fn *done,
                   void *arg)
 {
@@ -440,7 +422,7 @@ void spool_append(struct spool *spool, const struct spool_row *rows, size_t coun
     op->arg = arg;
     for (size_t i = 0; i < count; i++)
         op->bytes += rows[i].bytes.len + SPOOL_ROW_OVERHEAD_BYTES;
-    op->is_refused = !check_room(spool, op, &op->err);
+    op->is_refused = !spool_check_room(spool, op, &op->err);
     spool->pending_rows += count;
     spool->pending_bytes += op->bytes;
     enqueue(spool, op);

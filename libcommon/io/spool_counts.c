@@ -84,6 +84,24 @@ bool spool_is_full(const struct spool *spool)
 
 /* ---- what is known ---- */
 
+bool spool_check_room(struct spool *spool, const struct spool_op *op, struct err *err)
+{
+    struct spool_numbers numbers = spool_numbers(spool);
+    uint64_t rows = spool->pending_rows + op->row_count;
+
+    for (const struct spool_file *file = spool->files; file != NULL; file = file->next)
+        rows += file->counts.rows;
+    if (rows > spool->options.rows_max)
+        return err_set(err, ERR_EXHAUSTED, "spool: full: %llu events",
+                       (unsigned long long)spool->options.rows_max);
+    if (numbers.bytes + spool->pending_bytes + op->bytes > spool->options.bytes_max)
+        return err_set(err, ERR_EXHAUSTED, "spool: full: %llu bytes",
+                       (unsigned long long)spool->options.bytes_max);
+    if (spool->own == NULL && !spool->is_opening)
+        return err_set(err, ERR_UNAVAILABLE, "spool: no file can be made");
+    return true;
+}
+
 bool spool_is_scanning(const struct spool *spool)
 {
     return !spool->is_listed || spool->adopting > 0;

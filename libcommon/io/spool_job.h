@@ -84,6 +84,7 @@ struct spool {
     bool is_opening, is_listed, is_finishing, is_closing;
 };
 
+bool spool_check_room(struct spool *spool, const struct spool_op *op, struct err *err) MUST_USE;
 bool spool_is_full(const struct spool *spool);
 void spool_raise_oldest(struct spool *spool, struct spool_file *file);
 void spool_job_run(void *arg); /* on the worker; arg: the job */

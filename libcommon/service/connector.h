@@ -9,7 +9,8 @@
  * -> normalise -> the events join the batch forming in their lane (lane = hash of
  * tenant, account, thread) -> Submit -> the provider's 2xx only after every event of its
  * payload was answered stored, duplicate or refused, or was committed to the spool (spool_dir).
- * Without a spool, mesh down or too slow: 503. A batch closes when the lane's previous one is answered, or at 256 events or 512 KiB. No timers.
+ * Without a spool, mesh down or too slow: 503. A batch closes when the lane's previous one is
+ * answered, or at 256 events or 512 KiB. No timers.
  *
  * Media: pending parts of events come back as jobs; the skeleton streams them from the provider into the
  * centre's blobs. Media of messages go out by link (the part's link_url is filled) or, where there is an
@@ -25,58 +26,7 @@
 #include "guichet/v1/job.pb-c.h"
 #include "io/http_client.h"
 #include "ops/config.h"
-#include "service/service.h"
-
-/* First member of every connector's configuration. Keys added by the skeleton: connector (its name),
- * connector_secret, hook_listen, hook_prefix, routing (addresses of the connector role),
- * routing_pull (addresses), submit_timeout_ms, lanes, batch_events_max, batch_bytes_max, pull_max,
- * pull_wait_ms, provider_timeout_ms, allow_private_addresses, allow_plain_http, body_max_bytes … */
-struct connector_config {
-    struct service_config service;
-    char *connector;
-    char *connector_secret;
-    char *hook_listen;
-    char *hook_prefix;
-    struct config_strings routing;
-    struct config_strings routing_pull;
-    uint32_t submit_timeout_ms;
-    uint32_t lanes;
-    uint32_t batch_events_max;
-    uint32_t batch_bytes_max;
-    uint32_t pull_max;
-    uint32_t pull_wait_ms;
-    uint32_t provider_timeout_ms;
-    uint32_t body_max_bytes;
-    uint32_t requests_max;
-    uint32_t announce_interval_ms;
-    uint32_t submit_attempt_timeout_ms;
-    uint32_t report_keep_ms;
-    char *spool_dir; /* empty: no spool */
-    uint32_t spool_max_bytes;
-    uint32_t spool_events_max;
-    uint32_t spool_free_min_bytes;
-    uint32_t spool_scan_ms;
-    uint32_t spool_retry_ms;
-    uint32_t spool_retry_max_ms;
-    uint32_t spool_attempts_max;
-    struct config_strings routing_blobs;
-    struct config_strings media_types; /* patterns: a type, a type with any subtype, or any */
-    uint32_t media_max_bytes;
-    uint32_t media_fetches_max;
-    uint32_t media_stall_timeout_ms;
-    struct config_list accounts; /* of the connector's account type */
-    bool allow_private_addresses;
-    bool allow_plain_http;
-};
-
-/* First member of every account's configuration: its keys are added by the skeleton. */
-struct connector_account {
-    char *tenant;
-    char *id; /* unique in the system; part of the webhook URL */
-    char *address;
-    char *display_name;
-    char *public_url; /* the webhook's URL as the provider knows it, without trailing slash */
-};
+#include "service/connector_settings.h"
 
 struct hook_request {
     const char *method;

@@ -2,8 +2,8 @@
 /* connector_hook.c - HTTP in: verify, normalise, hand the events to their lanes, answer when all are recorded.
  *
  * The 2xx is the promise: it is given only when routing has answered for every event of the payload, or the
- * spool has committed it. A refused event counts as answered, for it is kept as a dead letter: to let the provider send it again
- * would change nothing. Everything else is a 503, and the provider's repeat is harmless. */
+ * spool has committed it. A refused event counts as answered, for it is kept as a dead letter: to let the
+ * provider send it again would change nothing. Everything else is a 503, and the provider's repeat is harmless. */
 #include "service/connector_spool.h"
 
 #include <stdio.h>

@@ -121,7 +121,8 @@ void connector_puller_free(struct connector_puller **puller);
 
 /* ---- connector_send.c ---- */
 
-/* Start, provider call, Report for one pulled job (copied); other jobs than deliveries need no Start. done() comes once, when all is reported or given up. */
+/* Start, provider call, Report for one pulled job (copied); other jobs than deliveries need no Start. done() comes
+ * once, when all is reported, kept in the spool or given up. */
 struct connector_send;
 typedef void connector_send_done_fn(void *arg, struct connector_send *send);
 struct connector_send *connector_send_start(struct connector_runtime *runtime, const Guichet__V1__Job *job,

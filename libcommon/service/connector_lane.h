@@ -75,12 +75,13 @@ struct connector_lanes {
 
 void connector_lane_next(struct lane *lane);
 bool connector_lane_is_diverted(const struct lane *lane);
+
+/* ---- connector_submit.c ---- */
+
 void connector_lane_void(struct lane *lane, uint64_t n);
 /* The ids up to the returned one are in; 0: none. */
 uint32_t connector_lane_take_voids(struct lane *lane);
 void connector_lane_drop_voids(struct lane *lane, uint32_t taken_id);
-
-/* ---- connector_submit.c ---- */
 
 /* One request: events or dead ones, with the lane's voids and those given. false: no token, nothing was called. */
 struct submit {

@@ -123,8 +123,8 @@ bool connector_runtime_new(struct loop *loop, const struct connector *table,
     runtime->reports = connector_reports_new(runtime);
     runtime->announcer = connector_announcer_new(runtime);
     runtime->fetches = connector_fetches_new(runtime);
-    if (!connector_spool_open(runtime, err) || !open_mesh(runtime, err) || !open_blobs(runtime, err) || !open_pullers(runtime, err) ||
-        !open_http(runtime, err)) {
+    if (!connector_spool_open(runtime, err) || !open_mesh(runtime, err) || !open_blobs(runtime, err) ||
+        !open_pullers(runtime, err) || !open_http(runtime, err)) {
         connector_runtime_free(&runtime);
         return false;
     }

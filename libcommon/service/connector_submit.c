@@ -9,6 +9,45 @@
 
 enum { KEY_MAX_BYTES = 512 };
 
+/* ---- voids ---- */
+
+void connector_lane_void(struct lane *lane, uint64_t n)
+{
+    struct lane_voids *voids = &lane->voids;
+    struct lane_void *last = voids->count > 0 ? &voids->ranges[voids->count - 1] : NULL;
+
+    if (last != NULL && last->id > voids->taken_id && last->last + 1 == n) {
+        last->last = n;
+        return;
+    }
+    if (voids->count == voids->size) {
+        voids->size = voids->size > 0 ? voids->size * 2 : 4;
+        voids->ranges = realloc(voids->ranges, voids->size * sizeof(*voids->ranges));
+        if (voids->ranges == NULL)
+            abort();
+    }
+    voids->ranges[voids->count++] = (struct lane_void){ n, n, ++voids->last_id };
+}
+
+uint32_t connector_lane_take_voids(struct lane *lane)
+{
+    lane->voids.taken_id = lane->voids.last_id;
+    return lane->voids.last_id;
+}
+
+void connector_lane_drop_voids(struct lane *lane, uint32_t taken_id)
+{
+    struct lane_voids *voids = &lane->voids;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < voids->count; i++)
+        if (voids->ranges[i].id > taken_id)
+            voids->ranges[kept++] = voids->ranges[i];
+    voids->count = kept;
+}
+
+/* ---- the request ---- */
+
 static size_t void_total(const struct lane *lane, const struct submit *submit)
 {
     return lane->voids.count + submit->void_count;

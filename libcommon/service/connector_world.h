@@ -147,7 +147,8 @@ static inline void world_configure(struct world *world, const char *more)
     snprintf(
         text, sizeof(text),
         "connector: toy-c\nconnector_secret: env:TOY_TEST_SECRET\nhook_listen: 127.0.0.1:0\nhook_prefix: /hooks/toy\n"
-        "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nrouting_blobs: [\"%s\"]\nallow_private_addresses: true\nallow_plain_http: true\n%s\n"
+        "routing: [\"%s\"]\nrouting_pull: [\"%s\"]\nrouting_blobs: [\"%s\"]\n"
+        "allow_private_addresses: true\nallow_plain_http: true\n%s\n"
         "accounts:\n  - {id: toy-1, tenant: demo, provider_url: \"http://127.0.0.1:%u/send\"}\n"
         "  - {id: toy-2, tenant: demo, provider_url: \"http://127.0.0.1:1/\"}\n",
         mesh_server_url(world->centre.server), mesh_server_url(world->centre.pull_server),
