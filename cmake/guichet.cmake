@@ -49,6 +49,9 @@ function(guichet_tests folder)
     add_test(NAME ${target} COMMAND ${target})
     set_tests_properties(${target} PROPERTIES TIMEOUT 120
       ENVIRONMENT "GUICHET_LOOP_ABORT=1;UBSAN_OPTIONS=print_stacktrace=1")
+    if(name MATCHES "_model_test$") # 100,000 operations, on a machine that may be busy
+      set_tests_properties(${target} PROPERTIES TIMEOUT 600)
+    endif()
   endforeach()
 endfunction()
 
