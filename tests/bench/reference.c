@@ -16,7 +16,8 @@
 #include "sms.h"
 #include "statements.h"
 
-enum { CONNECTIONS_MAX = 16, IN_FLIGHT = 2, WAIT_MS = 5, WAITS_MAX = 2000, ARENA_BYTES = 1 << 30, CUSTOMERS_MAX = 1000 };
+enum { CONNECTIONS_MAX = 16, IN_FLIGHT = 2, WAIT_MS = 5, WAITS_MAX = 2000 };
+enum { ARENA_BYTES = 1 << 30, CUSTOMERS_MAX = 1000 };
 
 struct share {
     struct reference *reference;
@@ -143,7 +144,8 @@ static void send_next(struct share *share)
     share->next += count;
     record_row_params(share->rows, indexes, count, db_work_arena(work), params + 2);
     for (size_t i = 0; i < COUNT_OF(seen_types); i++) /* nothing comes twice in a batch */
-        params[2 + RECORD_PARAM_COUNT + i] = (struct db_param){ .type = seen_types[i], .items = indexes, .count = 0 };
+        params[2 + RECORD_PARAM_COUNT + i] =
+            (struct db_param){ .type = seen_types[i], .items = indexes, .count = 0 };
     params[COUNT_OF(params) - 1] = DB_PARAM_I32(CUSTOMERS_MAX);
     db_work_add(work, &context_record_batch, params, COUNT_OF(params));
     reference->in_flight++;
@@ -169,18 +171,21 @@ static void on_timer(void *arg)
 
 static void open_database(struct reference *reference, const char *url)
 {
-    const struct db_options options = { .conninfo = url, .application = "guichet-bench", .search_path = "context, public" };
+    const struct db_options options = {
+        .conninfo = url, .application = "guichet-bench", .search_path = "context, public"
+    };
+    const struct db_pool_options pool = { .name = "ingest",
+                                          .connections = 1,
+                                          .statement_timeout_ms = 30000,
+                                          .work_timeout_ms = 60000,
+                                          .queue_max = 16 };
     struct err err = { 0 };
 
     if (!db_new(reference->loop, worker_new(reference->loop, 1, 16), &options, &reference->db, &err))
         fail("database", &err);
     for (uint32_t c = 0; c < reference->connections; c++) {
         reference->shares[c].reference = reference;
-        reference->shares[c].pool = db_pool_new(reference->db, &(struct db_pool_options){ .name = "ingest",
-                                                                                         .connections = 1,
-                                                                                         .statement_timeout_ms = 30000,
-                                                                                         .work_timeout_ms = 60000,
-                                                                                         .queue_max = 16 });
+        reference->shares[c].pool = db_pool_new(reference->db, &pool);
     }
 }
 
@@ -203,8 +208,9 @@ int bench_reference(char **words)
     loop_timer_start(reference.timer, WAIT_MS, WAIT_MS);
     loop_run(reference.loop);
     seconds = (double)(reference.ended_us - reference.began_us) / 1e6;
-    printf("{\"connections\":%u,\"rows\":%u,\"recorded\":%u,\"seconds\":%.3f,\"rate\":%.1f}\n", reference.connections,
-           reference.rows, reference.recorded, seconds, reference.recorded / seconds);
+    printf("{\"connections\":%u,\"rows\":%u,\"recorded\":%u", reference.connections, reference.rows,
+           reference.recorded);
+    printf(",\"seconds\":%.3f,\"rate\":%.1f}\n", seconds, reference.recorded / seconds);
     fflush(stdout);
     _exit(reference.recorded == reference.messages ? 0 : 1);
 }

@@ -26,7 +26,8 @@ void bench_phone(const struct bench_traffic *traffic, uint32_t i, char ret_phone
     uint32_t origin = origin_of(i), of_ten = origin % 10;
     /* A prime step through the known ones, one after the other: neighbours in the run are none in the tables. */
     uint64_t place = traffic->first + (uint64_t)origin / 10 * 5 + (of_ten < 5 ? of_ten : of_ten - 5);
-    uint64_t number = of_ten == 5 ? NEW_PHONES_FROM + traffic->first + origin : place * STEP % traffic->customers + 1;
+    uint64_t known = place * STEP % traffic->customers + 1;
+    uint64_t number = of_ten == 5 ? NEW_PHONES_FROM + traffic->first + origin : known;
 
     snprintf(ret_phone, BENCH_PHONE_BYTES, "+336%08u", (unsigned)(number % 100000000));
 }
@@ -61,8 +62,8 @@ struct field {
 enum { FIELD_COUNT = 19 };
 
 /* In the order of their names, as they are signed. */
-static void fill_fields(const struct bench_traffic *traffic, const char *phone, const char *sid, const char *text,
-                        struct field fields[FIELD_COUNT])
+static void fill_fields(const struct bench_traffic *traffic, const char *phone, const char *sid,
+                        const char *text, struct field fields[FIELD_COUNT])
 {
     const struct field all[FIELD_COUNT] = {
         { "AccountSid", traffic->sid },
@@ -97,8 +98,9 @@ static void make_body(const struct bench_traffic *traffic, uint32_t i, struct bu
     bench_phone(traffic, i, phone);
     /* Spread over the range, as a provider's random ids are: a counter would flatter the index. */
     snprintf(sid, sizeof(sid), "SM%08x%.8s%08x%08x", i * 2654435761u, traffic->mark, i, ~i * 2246822519u);
-    snprintf(text, sizeof(text), "Bonjour, ma commande %.8s%07u n'est pas encore là. Où en est-elle ? Merci d'avance",
-             traffic->mark, (unsigned)i);
+    snprintf(text, sizeof(text),
+             "Bonjour, ma commande %.8s%07u n'est pas encore là. Où en est-elle ? Merci d'avance", traffic->mark,
+             (unsigned)i);
     fill_fields(traffic, phone, sid, text, fields);
     for (size_t f = 0; f < FIELD_COUNT; f++) {
         form_append(body, fields[f].name, str_view_of(fields[f].value));
