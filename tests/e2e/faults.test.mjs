@@ -96,3 +96,11 @@ for (const [name, points] of Object.entries(failpoints)) {
     t.diagnostic(`${traffic.replies.length} answers, ${traffic.unknown} unknown`)
   })
 }
+
+test('after all of it the audit says 0 missing, for each tenant', () => {
+  for (const tenant of ['demo', 'other']) {
+    const audit = house.audit(tenant)
+    assert.equal(audit.code, 0, audit.text)
+    assert.match(audit.text, /^0 missing$/m)
+  }
+})

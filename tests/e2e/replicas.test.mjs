@@ -58,3 +58,9 @@ test('the same batch through both replicas at once is recorded once', async () =
   const rows = await house.sql('SELECT count(*)::int AS n FROM context.message WHERE provider_id = ANY($1)', [params.map((each) => each.MessageSid)])
   assert.equal(rows[0].n, 100)
 })
+
+test('after all of it the audit says 0 missing', () => {
+  const audit = house.audit()
+  assert.equal(audit.code, 0, audit.text)
+  assert.match(audit.text, /^0 missing$/m)
+})
