@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "blob_statements.h"
+#include "blob_store.h"
 #include "core/pbtime.h"
 #include "ops/failpoint.h"
 
@@ -326,13 +327,14 @@ bool blob_check_config(const struct blob_config *config, struct err *err)
     return true;
 }
 
-bool blobs_new(struct context *context, struct service *service, struct blobs **ret_blobs, struct err *err)
+bool context_blobs_new(struct context *context, struct service *service, struct blobs **ret_blobs,
+                       struct err *err)
 {
     struct blobs *blobs = calloc(1, sizeof(*blobs));
 
     if (blobs == NULL)
         abort();
-    *ret_blobs = blobs; /* half-built is freed by blobs_free() */
+    *ret_blobs = blobs; /* half-built is freed by context_blobs_free() */
     blobs->context = context;
     blobs->config = &context->config->blobs;
     blobs->role = (struct blob_role){ GUICHET__V1__BLOBS__INIT(blob_), blobs };
@@ -348,17 +350,17 @@ bool blobs_new(struct context *context, struct service *service, struct blobs **
     return true;
 }
 
-void blobs_drain(struct blobs *blobs)
+void context_blobs_drain(struct blobs *blobs)
 {
     mesh_server_drain(blobs->server);
 }
 
-bool blobs_is_drained(const struct blobs *blobs)
+bool context_blobs_is_drained(const struct blobs *blobs)
 {
     return mesh_server_in_flight(blobs->server) == 0;
 }
 
-void blobs_stop(struct blobs *blobs)
+void context_blobs_stop(struct blobs *blobs)
 {
     if (blobs == NULL)
         return;
@@ -369,7 +371,7 @@ void blobs_stop(struct blobs *blobs)
         loop_turn(blobs->context->loop, 10);
 }
 
-void blobs_free(struct blobs **blobs)
+void context_blobs_free(struct blobs **blobs)
 {
     struct blobs *closing = *blobs;
 

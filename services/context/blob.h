@@ -23,7 +23,6 @@ enum {
     BLOB_PLACE_MAX_BYTES = 1024,
 };
 
-/* As in the table. */
 enum blob_store { BLOB_STORE_DATABASE = 1, BLOB_STORE_S3 = 2, BLOB_STORE_DIRECTORY = 3 };
 
 struct blobs;
@@ -61,7 +60,7 @@ struct call *blob_call_open(Guichet__V1__Blobs_Service *service, const char *ten
 struct blobs *blob_blobs_of(const struct call *call);
 bool blob_check_sha256(const ProtobufCBinaryData *sha256, struct err *err) MUST_USE;
 Guichet__V1__Blob *blob_row(struct call *call, const struct db_work *work, const struct db_result *result);
-/* The worker's done() that blobs_stop() waits for. */
+/* The worker's done() that context_blobs_stop() waits for. */
 void blob_work(struct blobs *blobs, worker_fn *work, worker_done_fn *done, void *arg);
 /* What is to be dropped is dropped soon. */
 void blob_collect_soon(struct blobs *blobs);
@@ -104,51 +103,29 @@ void blob_finish_stored(struct blob_finish *finish);
 void blob_finish_fail(struct blob_finish *finish, const struct err *err);
 bool blob_finish_has_more(const struct blob_finish *finish); /* to fetch */
 
-/* ---- the stores that are not the database ---- */
-
-/* bytes: borrowed until it returns. */
-typedef void blob_bytes_fn(void *arg, struct str_view bytes, const struct err *err);
-typedef void blob_removed_fn(void *arg, const struct err *err);
-
-struct blob_piece {
-    const char *place;
-    uint64_t offset;
-    size_t len; /* all of them are there */
-};
-
-/* "<tenant>/ab/cd/<sha256>.<upload id>": never written twice. */
-void blob_name(const struct blob_finish *finish, const char *prefix, char ret_place[BLOB_PLACE_MAX_BYTES]);
-
-void blob_directory_put(struct blob_finish *finish);
-void blob_directory_read(struct blobs *blobs, const struct blob_piece *piece, blob_bytes_fn *done, void *arg);
-void blob_directory_remove(struct blobs *blobs, const char *place, blob_removed_fn *done, void *arg);
-bool blob_directory_check(const struct blob_config *config, struct err *err) MUST_USE;
-
-void blob_s3_put(struct blob_finish *finish);
-void blob_s3_read(struct blobs *blobs, const struct blob_piece *piece, blob_bytes_fn *done, void *arg);
-void blob_s3_remove(struct blobs *blobs, const char *place, blob_removed_fn *done, void *arg);
-
 /* ---- the service (blob.c) ---- */
 
-bool blobs_new(struct context *context, struct service *service, struct blobs **ret_blobs,
-               struct err *err) MUST_USE;
-void blobs_drain(struct blobs *blobs);
-bool blobs_is_drained(const struct blobs *blobs);
+bool context_blobs_new(struct context *context, struct service *service, struct blobs **ret_blobs,
+                       struct err *err) MUST_USE;
+void context_blobs_drain(struct blobs *blobs);
+bool context_blobs_is_drained(const struct blobs *blobs);
 /* Before the database is closed: takes no more, waits for the worker. */
-void blobs_stop(struct blobs *blobs);
-void blobs_free(struct blobs **blobs);
+void context_blobs_stop(struct blobs *blobs);
+void context_blobs_free(struct blobs **blobs);
 
 /* ---- the methods ---- */
 
-void blob_put_chunk(Guichet__V1__Blobs_Service *service, const Guichet__V1__PutChunkRequest *input,
-                    Guichet__V1__PutChunkReply_Closure closure, void *closure_data);
-void blob_finish_upload(Guichet__V1__Blobs_Service *service, const Guichet__V1__FinishUploadRequest *input,
-                        Guichet__V1__FinishUploadReply_Closure closure, void *closure_data);
-void blob_abort_upload(Guichet__V1__Blobs_Service *service, const Guichet__V1__AbortUploadRequest *input,
-                       Guichet__V1__AbortUploadReply_Closure closure, void *closure_data);
-void blob_get_blob(Guichet__V1__Blobs_Service *service, const Guichet__V1__GetBlobRequest *input,
-                   Guichet__V1__GetBlobReply_Closure closure, void *closure_data);
-void blob_read_chunk(Guichet__V1__Blobs_Service *service, const Guichet__V1__ReadChunkRequest *input,
-                     Guichet__V1__ReadChunkReply_Closure closure, void *closure_data);
+#define BLOB_METHODS(METHOD)                                                                                 \
+    METHOD(put_chunk, PutChunk)                                                                              \
+    METHOD(finish_upload, FinishUpload)                                                                      \
+    METHOD(abort_upload, AbortUpload)                                                                        \
+    METHOD(get_blob, GetBlob)                                                                                \
+    METHOD(read_chunk, ReadChunk)
+
+#define BLOB_DECLARE(name, Method)                                                                           \
+    void blob_##name(Guichet__V1__Blobs_Service *service, const Guichet__V1__##Method##Request *input,       \
+                     Guichet__V1__##Method##Reply_Closure closure, void *closure_data);
+BLOB_METHODS(BLOB_DECLARE)
+#undef BLOB_DECLARE
 
 #endif

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "blob_statements.h"
+#include "blob_store.h"
 #include "ops/failpoint.h"
 
 enum { BITE = 64, REMOVALS = 8, REMOVAL_HOLD_MS = 300000, PAUSE_MS = 10, TENANT_BYTES = 65 };

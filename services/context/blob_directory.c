@@ -4,7 +4,7 @@
  * Written beside their name, synced, renamed, and the folder synced: a name is a whole file. Whoever finishes
  * the same upload twice writes the same bytes to the same places, so nothing is cut first, and a name that is
  * there already is as good as our own. All of it on the worker. */
-#include "blob.h"
+#include "blob_store.h"
 
 #include <errno.h>
 #include <fcntl.h>

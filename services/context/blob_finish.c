@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "blob_statements.h"
+#include "blob_store.h"
 #include "ops/failpoint.h"
 
 enum { TYPE_MAX_BYTES = 255, RETRY_AFTER_MS = 200 };

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blob_statements.h"
+#include "blob_store.h"
 
 struct piece {
     uint64_t size_bytes;

@@ -4,7 +4,7 @@
  * Path style (`<endpoint>/<bucket>/<key>`), which every such store understands; with an empty bucket the
  * endpoint names it. libcurl signs (SigV4). The payload's hash is the blob's own, so the store refuses
  * whatever is not the blob. Keys hold only characters that need no encoding: libcurl signs the path as it is. */
-#include "blob.h"
+#include "blob_store.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -13,11 +13,11 @@
 
 /* Writing is routing's, but for what has no consequence there, or one that the feed tells it. */
 static const char *const gateway_methods[] = {
-    "guichet.v1.Context/StoreOutbound",  "guichet.v1.Context/GetConversations",
-    "guichet.v1.Context/ListMessages",   "guichet.v1.Context/MarkRead",
-    "guichet.v1.Context/GetCustomer",    "guichet.v1.Context/FindCustomers",
-    "guichet.v1.Context/UpdateCustomer", "guichet.v1.Context/Timeline",
-    "guichet.v1.Context/MergeCustomers", "guichet.v1.Context/UnmergeCustomers",
+    "guichet.v1.Context/StoreOutbound",     "guichet.v1.Context/GetConversations",
+    "guichet.v1.Context/ListMessages",      "guichet.v1.Context/MarkRead",
+    "guichet.v1.Context/GetCustomer",       "guichet.v1.Context/FindCustomers",
+    "guichet.v1.Context/UpdateCustomer",    "guichet.v1.Context/Timeline",
+    "guichet.v1.Context/MergeCustomers",    "guichet.v1.Context/UnmergeCustomers",
     "guichet.v1.Context/JoinConversations",
 };
 
@@ -62,7 +62,7 @@ static void drain(void *arg)
 
     mesh_server_drain(context->centre);
     mesh_server_drain(context->gateway);
-    blobs_drain(context->blobs);
+    context_blobs_drain(context->blobs);
 }
 
 static bool is_drained(void *arg)
@@ -70,7 +70,7 @@ static bool is_drained(void *arg)
     const struct context *context = arg;
 
     return mesh_server_in_flight(context->centre) == 0 && mesh_server_in_flight(context->gateway) == 0 &&
-           blobs_is_drained(context->blobs);
+           context_blobs_is_drained(context->blobs);
 }
 
 static bool open_parts(struct context *context, struct service *service, struct err *err)
@@ -83,7 +83,7 @@ static bool open_parts(struct context *context, struct service *service, struct 
                        err) ||
         !open_listener(context, &context->gateway_role, "gateway", config->listen_gateway, &context->gateway,
                        err) ||
-        !blobs_new(context, service, &context->blobs, err))
+        !context_blobs_new(context, service, &context->blobs, err))
         return false;
     return mesh_publisher_new(context->loop, config->publish, &context->publisher, err) ||
            err_at(err, "publish");
@@ -119,9 +119,9 @@ void context_free(struct context **context)
         return;
     *context = NULL;
     loop_timer_free(&closing->partition_timer);
-    blobs_stop(closing->blobs);
+    context_blobs_stop(closing->blobs);
     database_close(&closing->database);
-    blobs_free(&closing->blobs);
+    context_blobs_free(&closing->blobs);
     mesh_server_free(&closing->centre);
     mesh_server_free(&closing->gateway);
     mesh_publisher_free(&closing->publisher);
