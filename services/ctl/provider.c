@@ -2,8 +2,9 @@
 /* guichetctl provider: a stand-in for an SMS provider, Twilio-style, for the demo and for trying things.
  *
  * It takes what the sms connector sends (basic auth is checked), shows it under /messages, and returns signed
- * receipts "sent" and "delivered" to the StatusCallback. POST /simulate {"from":…,"text":…} makes it send a signed
- * webhook, as if a customer had texted, and answers with what the webhook was answered. */
+ * receipts "sent" and "delivered" to the StatusCallback. Files of a message are read from their links before; one
+ * that cannot be read fails it. POST /simulate {"from":…,"text":…,"media":[…]} makes it send a signed webhook, as if a
+ * customer had texted, and answers with what the webhook was answered; its files are put at POST /files before. */
 #include "ctl.h"
 
 #include <stdio.h>
@@ -15,16 +16,21 @@
 #include "core/json.h"
 #include "io/http_server.h"
 #include "provider.h"
+#include "provider_media.h"
 
 #define SENT_MAX 200
 #define CALL_TIMEOUT_MS 15000
 #define RECEIPT_TRIES 20
 #define RECEIPT_WAIT_MS 500
 #define FORM_MAX_BYTES 65536
+#define WEBHOOK_PARAMS_MAX (12 + 2 * PROVIDER_MESSAGE_FILES_MAX)
 
 struct sent {
     uint64_t number;
     char *sid, *to, *text;
+    struct provider_seen files[PROVIDER_MESSAGE_FILES_MAX];
+    size_t file_count;
+    bool is_read; /* its files, where it has some: shown only then */
     int64_t at_us;
 };
 
@@ -32,7 +38,8 @@ struct provider {
     struct ctl *ctl;
     struct http_server *server;
     struct http_client *client;
-    const char *account_sid, *number, *webhook, *deliver_to;
+    struct provider_files *files;
+    const char *account_sid, *number, *webhook, *deliver_to, *url;
     char *auth_token;
     struct sent sent[SENT_MAX]; /* a ring: number n is at n % SENT_MAX */
     uint64_t sent_count;
@@ -42,7 +49,8 @@ struct provider {
 struct receipt {
     struct provider *provider;
     char *url, *sid, *to;
-    const char *status;
+    const char *status, *error_code; /* "": none */
+    uint64_t number;                 /* of the message */
     unsigned tries;
     struct loop_timer *timer;
 };
@@ -125,24 +133,50 @@ static void receipt_send(void *arg)
         { "SmsSid", receipt->sid },
         { "SmsStatus", receipt->status },
         { "To", receipt->to },
+        { "ErrorCode", receipt->error_code }, /* of a failure only */
     };
+    size_t count = COUNT_OF(params) - (receipt->error_code[0] == '\0');
 
-    post_form(receipt->provider, receipt->url, receipt->url, params, COUNT_OF(params), on_receipt, receipt);
+    post_form(receipt->provider, receipt->url, receipt->url, params, count, on_receipt, receipt);
 }
 
-static void receipt_start(struct provider *provider, const char *url, const char *sid, const char *to)
+/* The message's files are read: it is on its way, or has failed. */
+static void on_files_read(void *arg, const struct provider_seen *seen, size_t count)
+{
+    struct receipt *receipt = arg;
+    struct sent *sent = &receipt->provider->sent[receipt->number % SENT_MAX];
+
+    if (sent->number == receipt->number + 1) {
+        memcpy(sent->files, seen, count * sizeof *seen);
+        sent->file_count = count;
+        sent->is_read = true;
+    }
+    if (seen[count - 1].status != 200) {
+        receipt->status = "failed";
+        receipt->error_code = "63019";
+    }
+    loop_timer_start(receipt->timer, RECEIPT_WAIT_MS, 0);
+}
+
+static void receipt_start(struct provider *provider, const char *url, const struct sent *sent,
+                          const char *const *files, size_t file_count)
 {
     struct receipt *receipt = calloc(1, sizeof *receipt);
 
     if (receipt == NULL)
         abort();
     receipt->provider = provider;
+    receipt->number = sent->number - 1;
     receipt->url = str_dup(str_view_of(url));
-    receipt->sid = str_dup(str_view_of(sid));
-    receipt->to = str_dup(str_view_of(to));
+    receipt->sid = str_dup(str_view_of(sent->sid));
+    receipt->to = str_dup(str_view_of(sent->to));
     receipt->status = "sent";
+    receipt->error_code = "";
     receipt->timer = loop_timer_new(provider->ctl->loop, receipt_send, receipt);
-    loop_timer_start(receipt->timer, RECEIPT_WAIT_MS, 0);
+    if (file_count > 0)
+        provider_read_start(provider->client, files, file_count, on_files_read, receipt);
+    else
+        loop_timer_start(receipt->timer, RECEIPT_WAIT_MS, 0);
 }
 
 /* ---- what the connector sends ---- */
@@ -176,22 +210,33 @@ static bool is_authorised(const struct provider *provider, const struct http_exc
     return header != NULL && str_equal_secret(str_view_of(header), buf_view(&expected));
 }
 
-/* The value of a form's parameter, in the exchange's arena; "" when it is not there. */
-static const char *form_param(struct http_exchange *exchange, const char *name)
+/* The values of a form's parameter, in the exchange's arena; how many there are. */
+static size_t form_params(struct http_exchange *exchange, const char *name, const char **ret_values,
+                          size_t max)
 {
     struct str_view rest = http_exchange_body(exchange), pair, key;
+    size_t count = 0;
 
-    while (str_next(&rest, '&', &pair)) {
+    while (count < max && str_next(&rest, '&', &pair)) {
         SCOPED_BUF value = { 0 };
 
         buf_init(&value, FORM_MAX_BYTES);
         if (str_next(&pair, '=', &key) && str_equal(key, str_view_of(name)) && form_decode(pair, &value))
-            return arena_dup(http_exchange_arena(exchange), buf_view(&value));
+            ret_values[count++] = arena_dup(http_exchange_arena(exchange), buf_view(&value));
     }
-    return "";
+    return count;
 }
 
-static void sent_add(struct provider *provider, const char *sid, const char *to, const char *text)
+/* "" when it is not there. */
+static const char *form_param(struct http_exchange *exchange, const char *name)
+{
+    const char *value = "";
+
+    (void)form_params(exchange, name, &value, 1);
+    return value;
+}
+
+static struct sent *sent_add(struct provider *provider, const char *sid, const char *to, const char *text)
 {
     struct sent *sent = &provider->sent[provider->sent_count % SENT_MAX];
 
@@ -202,13 +247,17 @@ static void sent_add(struct provider *provider, const char *sid, const char *to,
     sent->sid = str_dup(str_view_of(sid));
     sent->to = str_dup(str_view_of(to));
     sent->text = str_dup(str_view_of(text));
+    sent->file_count = 0;
     sent->at_us = time_now_us();
+    return sent;
 }
 
 static void handle_send(struct provider *provider, struct http_exchange *exchange)
 {
     const char *to = form_param(exchange, "To"), *text = form_param(exchange, "Body");
-    const char *callback = form_param(exchange, "StatusCallback");
+    const char *callback = form_param(exchange, "StatusCallback"), *files[PROVIDER_MESSAGE_FILES_MAX];
+    size_t file_count = form_params(exchange, "MediaUrl", files, COUNT_OF(files));
+    struct sent *sent;
     char sid[40];
     SCOPED_BUF body = { 0 };
 
@@ -216,18 +265,34 @@ static void handle_send(struct provider *provider, struct http_exchange *exchang
         reply_error(exchange, 401, 20003, "Authenticate");
         return;
     }
-    if (to[0] == '\0' || text[0] == '\0') {
-        reply_error(exchange, 400, to[0] == '\0' ? 21604 : 21602, "'To' and 'Body' are required");
+    if (to[0] == '\0' || (text[0] == '\0' && file_count == 0)) {
+        reply_error(exchange, 400, to[0] == '\0' ? 21604 : 21602,
+                    "'To', and 'Body' or 'MediaUrl', are required");
         return;
     }
     provider_new_sid(sid);
-    sent_add(provider, sid, to, text);
+    sent = sent_add(provider, sid, to, text);
+    sent->is_read = callback[0] == '\0' || file_count == 0;
     if (callback[0] != '\0')
-        receipt_start(provider, callback, sid, to);
+        receipt_start(provider, callback, sent, files, file_count);
     buf_init(&body, 4096);
     buf_printf(&body, "{\"sid\":\"%s\",\"status\":\"queued\",\"num_segments\":\"1\",\"error_code\":null}\n",
                sid);
     reply_json(exchange, 201, &body);
+}
+
+static void append_files(struct buf *body, const struct sent *sent)
+{
+    buf_append_text(body, ",\"media\":[");
+    for (size_t i = 0; i < sent->file_count; i++) {
+        const struct provider_seen *seen = &sent->files[i];
+
+        buf_printf(body, "%s{\"status\":%d,\"size\":%llu,\"sha256\":\"%s\",\"type\":", i > 0 ? "," : "",
+                   seen->status, (unsigned long long)seen->size_bytes, seen->sha256);
+        json_append_string(body, str_view_of(seen->content_type));
+        buf_append_char(body, '}');
+    }
+    buf_append_char(body, ']');
 }
 
 /* GET /messages?after=N: what was sent to customers, oldest first. */
@@ -244,11 +309,14 @@ static void handle_messages(struct provider *provider, struct http_exchange *exc
     for (uint64_t n = from; n < provider->sent_count; n++) {
         const struct sent *sent = &provider->sent[n % SENT_MAX];
 
+        if (!sent->is_read)
+            break;
         buf_printf(&body, "%s{\"number\":%llu,\"to\":", n > from ? "," : "",
                    (unsigned long long)sent->number);
         json_append_string(&body, str_view_of(sent->to));
         buf_append_text(&body, ",\"text\":");
         json_append_string(&body, str_view_of(sent->text));
+        append_files(&body, sent);
         buf_append_char(&body, '}');
     }
     buf_append_text(&body, "]}\n");
@@ -274,44 +342,88 @@ static void on_webhook(void *arg, const struct http_result *result)
     reply_json(exchange, 200, &body);
 }
 
+/* Appends MediaUrl and MediaContentType of each file. false: one is not here. */
+static bool add_files(struct provider *provider, struct http_exchange *exchange, struct json_object *files,
+                      struct sign_param *params, size_t *count)
+{
+    struct arena *arena = http_exchange_arena(exchange);
+
+    for (size_t i = 0; files != NULL && i < json_object_array_length(files); i++) {
+        const char *id = json_object_get_string(json_object_array_get_idx(files, i));
+        const char *type = id != NULL ? provider_files_type(provider->files, id) : NULL;
+
+        if (type == NULL || i >= PROVIDER_MESSAGE_FILES_MAX)
+            return false;
+        params[(*count)++] =
+            (struct sign_param){ arena_printf(arena, "MediaContentType%zu", i), arena_strdup(arena, type) };
+        params[(*count)++] =
+            (struct sign_param){ arena_printf(arena, "MediaUrl%zu", i),
+                                 arena_printf(arena, "%s/2010-04-01/Accounts/%s/Messages/MM/Media/%s",
+                                              provider->url, provider->account_sid, id) };
+    }
+    return true;
+}
+
 static void webhook_send(struct provider *provider, struct http_exchange *exchange, const char *from,
-                         const char *text)
+                         const char *text, struct json_object *files)
 {
     struct simulation *simulation = calloc(1, sizeof *simulation);
+    size_t file_count = files != NULL ? json_object_array_length(files) : 0;
 
     if (simulation == NULL)
         abort();
     simulation->exchange = exchange;
     provider_new_sid(simulation->sid);
-    const struct sign_param params[] = {
+    struct sign_param params[WEBHOOK_PARAMS_MAX] = {
         { "AccountSid", provider->account_sid },
         { "ApiVersion", "2010-04-01" },
         { "Body", text },
         { "From", from },
         { "MessageSid", simulation->sid },
-        { "NumMedia", "0" },
+        { "NumMedia", arena_printf(http_exchange_arena(exchange), "%zu", file_count) },
         { "NumSegments", "1" },
         { "SmsMessageSid", simulation->sid },
         { "SmsSid", simulation->sid },
         { "SmsStatus", "received" },
         { "To", provider->number },
     };
+    size_t count = 11;
 
-    post_form(provider, provider->webhook, provider->deliver_to, params, COUNT_OF(params), on_webhook,
-              simulation);
+    if (!add_files(provider, exchange, files, params, &count)) {
+        free(simulation);
+        reply_error(exchange, 400, 0, "a file of 'media' is not here, or there are too many");
+        return;
+    }
+    post_form(provider, provider->webhook, provider->deliver_to, params, count, on_webhook, simulation);
+}
+
+/* POST /files: the body is one; answers with its id, for /simulate. */
+static void handle_file(struct provider *provider, struct http_exchange *exchange)
+{
+    const char *type = http_exchange_header(exchange, "Content-Type");
+    SCOPED_BUF body = { 0 };
+
+    buf_init(&body, 256);
+    buf_printf(&body, "{\"id\":\"%s\"}\n",
+               provider_files_add(provider->files, type != NULL ? type : "application/octet-stream",
+                                  http_exchange_body(exchange)));
+    reply_json(exchange, 201, &body);
 }
 
 static void handle_simulate(struct provider *provider, struct http_exchange *exchange)
 {
     struct err err = { 0 };
     SCOPED_JSON value = NULL;
+    struct json_object *files = NULL;
 
     if (!json_read(http_exchange_body(exchange), &value, &err)) {
         reply_error(exchange, 400, 0, err.text);
     } else if (json_str(value, "from") == NULL || json_str(value, "text") == NULL) {
         reply_error(exchange, 400, 0, "'from' and 'text' are required");
     } else {
-        webhook_send(provider, exchange, json_str(value, "from"), json_str(value, "text"));
+        files = json_member(value, "media");
+        webhook_send(provider, exchange, json_str(value, "from"), json_str(value, "text"),
+                     json_object_is_type(files, json_type_array) ? files : NULL);
     }
 }
 
@@ -328,7 +440,9 @@ static void on_request(void *arg, struct http_exchange *exchange)
         handle_messages(provider, exchange);
     else if (strcmp(method, "POST") == 0 && strcmp(path, "/simulate") == 0)
         handle_simulate(provider, exchange);
-    else
+    else if (strcmp(method, "POST") == 0 && strcmp(path, "/files") == 0)
+        handle_file(provider, exchange);
+    else if (!provider_files_serve(provider->files, exchange, is_authorised(provider, exchange)))
         reply_error(exchange, 404, 20404, "there is nothing at this path");
 }
 
@@ -352,11 +466,13 @@ static bool provider_open(struct provider *provider, const char *listen, struct 
         .handler = on_request,
         .arg = provider,
         .answer_timeout_ms = 20000,
+        .body_max_bytes = PROVIDER_FILE_MAX_BYTES,
     };
 
     provider->ctl->loop = loop_new();
     loop_on_signals(provider->ctl->loop, on_signal, NULL, provider->ctl);
     provider->client = http_client_new(provider->ctl->loop, &client);
+    provider->files = provider_files_new();
     return http_server_new(provider->ctl->loop, &server, &provider->server, err);
 }
 
@@ -364,6 +480,7 @@ static void provider_close(struct provider *provider)
 {
     http_client_free(&provider->client);
     http_server_free(&provider->server);
+    provider_files_free(&provider->files);
     for (size_t i = 0; i < SENT_MAX; i++) {
         free(provider->sent[i].sid);
         free(provider->sent[i].to);
@@ -377,6 +494,7 @@ int ctl_provider(struct ctl *ctl, int argc, char **argv)
 {
     struct provider provider = { .ctl = ctl };
     const char *listen = "127.0.0.1:8099", *token = NULL;
+    char url[256];
     const struct ctl_option options[] = {
         { "--listen", &listen, "host:port" },
         { "--account-sid", &provider.account_sid, "the account's SID" },
@@ -384,12 +502,16 @@ int ctl_provider(struct ctl *ctl, int argc, char **argv)
         { "--number", &provider.number, "the business's number" },
         { "--webhook", &provider.webhook, "the webhook's public URL: what is signed" },
         { "--deliver-to", &provider.deliver_to, "where to post it, when that is another address" },
+        { "--url", &provider.url, "where the connector reaches it: files' URLs begin with it" },
         { NULL, NULL, NULL },
     };
     struct err err = { 0 };
 
     if (!ctl_options(&argc, argv, options, &err))
         return ctl_fail(&err);
+    snprintf(url, sizeof url, "http://%s", listen);
+    if (provider.url == NULL)
+        provider.url = url;
     if (provider.account_sid == NULL || provider.number == NULL || provider.webhook == NULL)
         return err_set(&err, ERR_INVALID, "provider needs --account-sid, --number and --webhook"),
                ctl_fail(&err);
