@@ -184,7 +184,7 @@ static bool go_on(struct world *world)
 static void open_world(struct world *world, struct kit *kit, size_t n, uint64_t seed, size_t wanted)
 {
     *world = (struct world){ .kit = kit, .own = *kit, .seed = seed, .wanted = wanted };
-    world->random = (seed + n + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    world->random = (seed * 1000 + n + 1) * UINT64_C(0x9e3779b97f4a7c15);
     snprintf(world->tenant, sizeof(world->tenant), "world-%zu", n);
     world->own.arena = arena_new(SIZE_MAX);
     model_init(&world->model);

@@ -272,14 +272,10 @@ const struct db_statement context_select_messages = {
         "$3") " ORDER BY r.id DESC LIMIT $4::int4) m" MESSAGE_THREAD " ORDER BY m.id DESC",
 };
 
-/* A page of each customer of the person, then of all of them. */
 const struct db_statement context_select_timeline = {
     "context_timeline",
-    "SELECT " MESSAGE_COLUMNS " FROM (SELECT s.* FROM context.person($1::text, $2::uuid) p (id)"
-    " CROSS JOIN LATERAL (SELECT * FROM context.message r WHERE r.tenant = $1::text"
-    " AND r.customer_id = p.id AND r.id < " BEFORE(
-        "$3") " ORDER BY r.id DESC LIMIT $4::int4) s ORDER BY s.id DESC LIMIT $4::int4) m" MESSAGE_THREAD
-              " ORDER BY m.id DESC",
+    "SELECT " MESSAGE_COLUMNS " FROM context.timeline($1::text, $2::uuid, $3::uuid, $4::int4) m" MESSAGE_THREAD
+    " ORDER BY m.id DESC",
 };
 
 const struct db_statement context_count_conversation = {
