@@ -132,7 +132,7 @@ static bool prepare_all(struct spool_db *db, struct err *err)
 
 static bool open_sqlite(struct spool_db *db, const char *path, struct err *err)
 {
-    if (sqlite3_open_v2(path, &db->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW, NULL) != SQLITE_OK)
+    if (sqlite3_open_v2(path, &db->db, SQLITE_OPEN_READWRITE, NULL) != SQLITE_OK)
         return spool_db_error(db, "opening", err);
     sqlite3_extended_result_codes(db->db, 1);
     return run(db, settings, err);
