@@ -124,8 +124,11 @@ BEGIN
         ORDER BY e.n
     LOOP
         CONTINUE WHEN v_wanted.conversation_id = ANY (v_opened);
-        SELECT coalesce(v_wanted.open_ids, '{}') || coalesce(array_agg(o.id), '{}') INTO v_open
-        FROM unnest(v_opened, v_opened_roots) o (id, root) WHERE o.root = v_wanted.root;
+        v_open := coalesce(v_wanted.open_ids, '{}');
+        IF v_wanted.root = ANY (v_opened_roots) THEN
+            SELECT v_open || array_agg(o.id) INTO v_open
+            FROM unnest(v_opened, v_opened_roots) o (id, root) WHERE o.root = v_wanted.root;
+        END IF;
         IF v_wanted.is_recent THEN
             UPDATE context.conversation c SET state = 1, closed_at = NULL, version = c.version + 1
             WHERE c.tenant = p_tenant AND c.id = v_wanted.conversation_id;
