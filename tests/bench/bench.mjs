@@ -47,7 +47,7 @@ const say = (text) => console.log(text)
 const program = path.join(process.env.GUICHET_TEST_BIN, 'guichet-bench')
 const round1 = (value) => Math.round(value * 10) / 10
 const perSecond = (value) => `${Math.round(value).toLocaleString('en')}/s`
-const median = (rows, key) => [...rows].sort((a, b) => a[key] - b[key])[rows.length >> 1]
+const median = (rows, key) => [...rows].sort((a, b) => a[key] - b[key])[(rows.length - 1) >> 1]
 
 const run = promisify(execFile)
 async function bench(args) {
