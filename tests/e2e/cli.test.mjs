@@ -1,8 +1,11 @@
 // guichetctl: what an operator types, and the demo of the README: a customer at the provider stand-in, an agent in a
 // terminal, both driven through pipes.
 import assert from 'node:assert/strict'
+import { createHash, randomBytes } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
 import { after, before, test } from 'node:test'
-import { Api, frameFault } from '../kit/api.mjs'
+import { Api, download, frameFault } from '../kit/api.mjs'
 import { freePort, House } from '../kit/house.mjs'
 import { until } from '../kit/wait.mjs'
 
@@ -33,7 +36,7 @@ before(async () => {
   house.providerPort = await freePort()
   house.providerUrl = `http://127.0.0.1:${house.providerPort}`
   const account = house.account.bind(house)
-  house.account = (tenant) => ({ ...account(tenant), api_base: house.providerUrl })
+  house.account = (tenant) => ({ ...account(tenant), api_base: house.providerUrl, mms: true })
   await house.start()
   provider = start([
     'provider', '--listen', `127.0.0.1:${house.providerPort}`, '--account-sid', 'ACtest0000000000000000000000000000',
@@ -179,6 +182,36 @@ test('status: each tenant, its queues and deliveries, its account', () => {
   assert.match(demo, /deliveries pending 0, unknown 0/)
   assert.match(demo, /account sms-demo +sms +connected/)
   assert.match(other, /^other\n[^]*events 0/)
+})
+
+test('the demo with files: a customer sends one, the agent answers with one', { timeout: 60000 }, async () => {
+  const files = [['photo.png', randomBytes(200000)], ['facture.pdf', randomBytes(3000)]].map(([name, bytes]) => {
+    fs.writeFileSync(path.join(house.dir, name), bytes)
+    return { path: path.join(house.dir, name), bytes }
+  })
+  const from = '+33639984321'
+  const phone = start(['simulate', 'sms', '--from', from, '--media', files[0].path, '--media', files[1].path, '--follow', '60', 'Voilà la photo'])
+  await says(phone, `${from}: Voilà la photo`)
+  const sue = await Api.login(house, house.agent('susan', { role: 'supervisor' }))
+  const found = await until('both files are stored', async () => {
+    const [row] = await house.sql("SELECT conversation_id AS id FROM context.message WHERE tenant = 'demo' AND media_count = 2")
+    const [message] = row ? await sue.all(`/conversations/${row.id}/messages`) : []
+    const media = message?.content.parts.flatMap((part) => part.media ?? []) ?? []
+    return media.length === 2 && media.every((one) => one.state === 'stored') && { conversation: row.id, media }
+  })
+  for (const [i, one] of found.media.entries()) assert.deepEqual((await download(one.link_url)).bytes, files[i].bytes)
+  assert.deepEqual(found.media.map((one) => one.content_type), ['image/png', 'application/pdf'])
+  const answer = randomBytes(5000)
+  const { media_id: id } = (await sue.upload(answer, 'image/png', 'plan.png')).body
+  assert.equal((await sue.reply(found.conversation, 'Le plan', { media: [id] })).status, 202)
+  await says(phone, `answer to ${from}: Le plan`)
+  await says(phone, `file: image/png, 5000 bytes, SHA-256 ${createHash('sha256').update(answer).digest('hex')}`)
+  phone.child.kill('SIGTERM')
+  await phone.ended
+  const nobody = house.ctlSpawn(['simulate', 'sms', '--from', from, '--media', '/nowhere', 'x'])
+  const end = await nobody.ended
+  assert.notEqual(end.code, 0)
+  assert.match(end.err, /file '\/nowhere'/)
 })
 
 test('without routing, and without the stand-in: told, not hung', async () => {
