@@ -64,8 +64,8 @@ bool sms_media(const void *account, const Guichet__V1__FetchMedia *fetch, struct
 /* How many segments the message is billed as; with files it is one MMS. */
 uint32_t sms_units(const void *account, const Guichet__V1__Outbound *message);
 
-/* The text parts of a message, and its files' captions, joined by line feeds; *ret_file_count says how many files it has.
- * false: it has neither, or a part that is none of them. */
+/* The text parts of a message, and its files' captions, joined by line feeds; *ret_file_count says how many
+ * files it has. false: it has neither, or a part that is none of them. */
 bool sms_text_join(const Guichet__V1__Content *content, struct arena *arena, struct str_view *ret_text,
                    size_t *ret_file_count, struct err *err);
 
