@@ -51,6 +51,7 @@ enum change_column {
     CHANGE_REFUSED_ID,
     CHANGE_ATTEMPT_COUNT,
     CHANGE_MEDIA,
+    CHANGE_THREAD_IDS,
 };
 
 enum feed_column { FEED_EPOCH, FEED_LAST_SEQUENCE };
@@ -137,6 +138,8 @@ static Guichet__V1__Change *read_change(const struct rows *rows, size_t row)
     read_message(rows, row, change);
     if (!db_is_null(rows->result, row, CHANGE_MEDIA))
         change->media = rows_media(rows, row, CHANGE_MEDIA, &change->n_media);
+    if (change->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_SPLIT)
+        change->thread_ids = rows_ids(rows, row, CHANGE_THREAD_IDS, &change->n_thread_ids);
     if (change->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_RECEIPT)
         change->receipt = read_receipt(rows, row);
     if (change->kind == GUICHET__V1__CHANGE_KIND__CHANGE_KIND_OUTBOUND)

@@ -147,10 +147,10 @@ static void test_a_text_costs_nothing(void **state)
     Guichet__V1__InboundEvent *event = kit_event(kit, "text", "SM1", "+33600000001", "hello");
 
     kit_record(kit, "text", &event, 1);
-    assert_string_equal(
-        kit_sql(kit, "SELECT m.media_count || ' ' || (SELECT count(*) FROM context.media a"
-                     " WHERE a.tenant = m.tenant) FROM context.message m WHERE m.tenant = 'text'"),
-        "0 0");
+    assert_string_equal(kit_sql(kit,
+                                "SELECT m.media_count || ' ' || (SELECT count(*) FROM context.media a"
+                                " WHERE a.tenant = m.tenant) FROM context.message m WHERE m.tenant = 'text'"),
+                        "0 0");
     assert_int_equal(kit_changes(kit, "text", 0)->changes[0]->n_media, 0);
 }
 
@@ -170,7 +170,9 @@ static const struct {
     { "fetched after all", { FAILED, PENDING, MEDIA_STORED }, true, "stored/image/png/1234/" },
     { "fetched by a late report", { FAILED, MEDIA_STORED }, true, "stored/image/png/1234/" },
     { "stored is final: it does not fail", { MEDIA_STORED, FAILED }, false, "stored/image/png/1234/" },
-    { "stored is final: it is not fetched again", { MEDIA_STORED, PENDING }, false,
+    { "stored is final: it is not fetched again",
+      { MEDIA_STORED, PENDING },
+      false,
       "stored/image/png/1234/" },
 };
 
@@ -182,8 +184,8 @@ static void test_rules(void **state)
         const char *tenant = arena_printf(kit->arena, "rule-%zu", i);
         const Guichet__V1__Recorded *recorded = record_media(kit, tenant, "SM1");
         const Guichet__V1__SetMediaReply *reply = NULL;
-        const char *expected = arena_printf(
-            kit->arena, "1:%s 2:none/image/jpeg/0/ 3:pending/image/jpeg/0/ ", rules[i].shown);
+        const char *expected =
+            arena_printf(kit->arena, "1:%s 2:none/image/jpeg/0/ 3:pending/image/jpeg/0/ ", rules[i].shown);
         uint64_t sequence = 0;
         struct err err;
 
@@ -260,9 +262,8 @@ static void test_reports_that_cannot_be_right(void **state)
 /* ---- outbound ---- */
 
 static const Guichet__V1__StoreOutboundReply *store(struct kit *kit, const char *tenant,
-                                                    const Guichet__V1__Recorded *to,
-                                                    ProtobufCBinaryData hash, const char *key,
-                                                    struct err *ret_err)
+                                                    const Guichet__V1__Recorded *to, ProtobufCBinaryData hash,
+                                                    const char *key, struct err *ret_err)
 {
     Guichet__V1__StoreOutboundRequest request = GUICHET__V1__STORE_OUTBOUND_REQUEST__INIT;
     Guichet__V1__Content content = GUICHET__V1__CONTENT__INIT;
@@ -281,6 +282,35 @@ static const Guichet__V1__StoreOutboundReply *store(struct kit *kit, const char 
     request.idempotency_key = (char *)key;
     *ret_err = (struct err){ 0 };
     return KIT_CALL(kit, kit->centre[0], store_outbound, StoreOutboundReply, &request, ret_err);
+}
+
+/* Mail: the connector had the bytes in hand. */
+static void test_media_that_come_stored(void **state)
+{
+    struct kit *kit = *state;
+    Guichet__V1__InboundEvent *event = kit_event(kit, "mail", "m1", "+33600000001", "see below");
+    Guichet__V1__InboundEvent *lost = kit_event(kit, "mail", "m2", "+33600000001", "see below");
+    Guichet__V1__InboundEvent *events[] = { event, lost };
+    const Guichet__V1__RecordReply *reply;
+
+    make_blob(kit, "mail", 0xaa);
+    for (size_t i = 0; i < 2; i++) {
+        Guichet__V1__Content *content = events[i]->message->content;
+
+        content->parts[0] = media_part(kit, "");
+        content->parts[0]->media->state = MEDIA_STORED;
+        content->parts[0]->media->sha256 = hash_of(kit, i == 0 ? 0xaa : 0xbb);
+    }
+    reply = kit_record(kit, "mail", events, 2);
+    assert_int_equal(reply->results[0]->result, GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED);
+    assert_int_equal(reply->results[1]->result, GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED);
+    assert_non_null(strstr(reply->results[1]->reason, "there is no blob bbbb"));
+    assert_string_equal(
+        kit_sql(kit, "SELECT state || ' ' || (SELECT string_agg(part_index || encode(sha256, 'hex'), ',')"
+                     " FROM context.blob_ref r WHERE r.message_id = m.message_id)"
+                     " FROM context.media m WHERE tenant = 'mail'"),
+        "2 0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    assert_int_equal(kit_changes(kit, "mail", 0)->changes[0]->n_media, 0);
 }
 
 static void test_media_that_go_out(void **state)
@@ -336,6 +366,7 @@ int main(void)
         cmocka_unit_test(test_rules),
         cmocka_unit_test(test_the_feed_tells_what_became_of_it),
         cmocka_unit_test(test_reports_that_cannot_be_right),
+        cmocka_unit_test(test_media_that_come_stored),
         cmocka_unit_test(test_media_that_go_out),
         cmocka_unit_test(test_blobs_are_a_tenants_own),
     };

@@ -316,6 +316,8 @@ static void test_joined_and_split_again(void **state)
     assert_int_equal(split->splits[0]->new_conversation_number, 3);
     change = last_change(kit, "join");
     assert_int_equal(change->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_SPLIT);
+    assert_int_equal(change->n_thread_ids, 1);
+    assert_string_equal(change->thread_ids[0], change->thread_id);
     assert_string_equal(change->conversation_id, made);
     assert_string_equal(change->other_conversation_id, here);
     assert_string_equal(change->customer_id, customer_of(kit, "join", BOB));

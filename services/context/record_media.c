@@ -1,40 +1,51 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* record_media.c - which media parts of an inbound message are still at the provider.
+/* record_media.c - which media parts of an inbound message are still at the provider, and which are stored.
  *
  * Content is kept as it came; how its media stand is kept beside it (context.media), so that fetching
- * changes neither the message nor the hash that makes recording happen once. */
+ * changes neither the message nor the hash that makes recording happen once. A connector that had the bytes in
+ * hand (mail) has stored them before: then the message holds the blob from its commit on. */
 #include "record_row.h"
 
-static bool is_pending(const Guichet__V1__Part *part)
+static bool is_stored(const Guichet__V1__Media *media)
 {
-    const Guichet__V1__Media *media = part->media;
+    return media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_STORED &&
+           media->sha256.len == RECORD_HASH_BYTES;
+}
 
-    if (part->kind_case != GUICHET__V1__PART__KIND_MEDIA)
-        return false;
+static bool is_pending(const Guichet__V1__Media *media)
+{
     if (media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_UNSPECIFIED)
         return media->provider_url[0] != '\0' || media->provider_media_id[0] != '\0';
     return media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
 }
 
-static struct str_view pack_pending(const Guichet__V1__Media *media, struct arena *arena)
+static struct record_media describe(const Guichet__V1__Media *media, size_t part, struct arena *arena)
 {
-    Guichet__V1__Media pending = *media;
+    Guichet__V1__Media copy = *media;
+    struct record_media row = { .part = part, .sha256 = { "", 0 } };
 
-    pending.state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
-    return record_pack(&pending.base, arena);
+    if (is_stored(media))
+        row.sha256 = (struct str_view){ (const char *)media->sha256.data, media->sha256.len };
+    else
+        copy.state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
+    row.packed = record_pack(&copy.base, arena);
+    return row;
 }
 
 void record_media_fill(struct record_row *row, const Guichet__V1__Content *content, struct arena *arena)
 {
     size_t count = content == NULL ? 0 : content->n_parts;
-    struct record_media *media = NULL;
+    struct record_media *rows = NULL;
 
     for (size_t i = 0; i < count && i <= INT16_MAX; i++) {
-        if (!is_pending(content->parts[i]))
+        const Guichet__V1__Media *media = content->parts[i]->media;
+
+        if (content->parts[i]->kind_case != GUICHET__V1__PART__KIND_MEDIA ||
+            (!is_stored(media) && !is_pending(media)))
             continue;
-        if (media == NULL)
-            media = context_alloc(arena, count * sizeof(*media));
-        media[row->media_count++] = (struct record_media){ i, pack_pending(content->parts[i]->media, arena) };
+        if (rows == NULL)
+            rows = context_alloc(arena, count * sizeof(*rows));
+        rows[row->media_count++] = describe(media, i, arena);
     }
-    row->media = media;
+    row->media = rows;
 }

@@ -25,10 +25,11 @@ enum record_what {
 #define RECORD_HASH_BYTES 32
 #define RECORD_KEY_MAX_BYTES 512
 
-/* A media part that the provider keeps, to be fetched. */
+/* A media part: the provider keeps it, to be fetched; or the connector has stored it already. */
 struct record_media {
     size_t part;
-    struct str_view packed; /* pending */
+    struct str_view packed; /* pending, or stored */
+    struct str_view sha256; /* of a stored one; else empty */
 };
 
 struct record_row {
@@ -61,7 +62,7 @@ void record_hash(const Guichet__V1__InboundEvent *event, uint8_t ret_hash[RECORD
 /* The packed message in the arena. */
 struct str_view record_pack(const ProtobufCMessage *message, struct arena *arena);
 
-/* The media parts of this content that wait to be fetched, as rows of context.media. */
+/* The media parts of this content that wait to be fetched or are stored, as rows of context.media. */
 void record_media_fill(struct record_row *row, const Guichet__V1__Content *content, struct arena *arena);
 /* Fit for the manifest: a boot with a name, numbers as the database has them. */
 bool record_is_numbered(const char *boot_id, uint32_t boot_lane, uint64_t boot_n);
@@ -69,7 +70,7 @@ bool record_is_numbered(const char *boot_id, uint32_t boot_lane, uint64_t boot_n
 /* The rows whose indexes are given, as the parameters of context_record after the first two: one array per
  * field, then the media parts of all, each with the place of its event. */
 #define RECORD_COLUMN_COUNT 40
-#define RECORD_MEDIA_COLUMN_COUNT 3
+#define RECORD_MEDIA_COLUMN_COUNT 4
 #define RECORD_PARAM_COUNT (RECORD_COLUMN_COUNT + RECORD_MEDIA_COLUMN_COUNT)
 void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
                        struct arena *arena, struct db_param ret_params[RECORD_PARAM_COUNT]);

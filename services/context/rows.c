@@ -185,17 +185,18 @@ static void overlay_media(const struct rows *rows, size_t row, Guichet__V1__Cont
             content->parts[media[i]->part_index]->media = media[i]->media;
 }
 
-static void read_linked_ids(const struct rows *rows, size_t row, Guichet__V1__Conversation *conversation)
+char **rows_ids(const struct rows *rows, size_t row, size_t column, size_t *ret_count)
 {
-    char *ids = rows_text(rows, row, CONVERSATION_LINKED_IDS);
-    size_t count = (strlen(ids) + 1) / ID_TEXT_BYTES;
+    char *text = rows_text(rows, row, column);
+    size_t count = (strlen(text) + 1) / ID_TEXT_BYTES;
+    char **ids = context_alloc(rows->arena, (count + 1) * sizeof(*ids));
 
-    conversation->linked_ids = context_alloc(rows->arena, (count + 1) * sizeof(*conversation->linked_ids));
     for (size_t i = 0; i < count; i++) {
-        conversation->linked_ids[i] = ids + i * ID_TEXT_BYTES;
-        conversation->linked_ids[i][ID_TEXT_BYTES - 1] = '\0';
+        ids[i] = text + i * ID_TEXT_BYTES;
+        ids[i][ID_TEXT_BYTES - 1] = '\0';
     }
-    conversation->n_linked_ids = count;
+    *ret_count = count;
+    return ids;
 }
 
 /* What a split left has no preview of its own until somebody writes. */
@@ -232,7 +233,7 @@ Guichet__V1__Conversation *rows_conversation(const struct rows *rows, size_t row
     conversation->last_preview = read_preview(rows, row);
     conversation->version = (uint32_t)number(rows, row, CONVERSATION_VERSION);
     conversation->joined_into_id = rows_text(rows, row, CONVERSATION_JOINED_INTO_ID);
-    read_linked_ids(rows, row, conversation);
+    conversation->linked_ids = rows_ids(rows, row, CONVERSATION_LINKED_IDS, &conversation->n_linked_ids);
     conversation->unread_count = (uint32_t)number(rows, row, CONVERSATION_UNREAD_COUNT);
     return conversation;
 }

@@ -27,6 +27,8 @@ Guichet__V1__Message *rows_message(const struct rows *rows, size_t row);
 Guichet__V1__Identity *rows_identity(const struct rows *rows, size_t row, size_t first_column);
 /* Content as it was packed; an empty one when it cannot be read. */
 Guichet__V1__Content *rows_content(const struct rows *rows, size_t row, size_t column);
+/* Ids with commas between, as string_agg() gives them. */
+char **rows_ids(const struct rows *rows, size_t row, size_t column, size_t *ret_count);
 /* How media parts stand, from a column of MEDIA_OF(); those of a message are in its content already. */
 Guichet__V1__MediaPart **rows_media(const struct rows *rows, size_t row, size_t column, size_t *ret_count);
 /* The message's content column, for those who must know sizes first. */

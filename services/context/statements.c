@@ -21,9 +21,9 @@ const struct db_statement context_record_batch = {
     " p_claim_names => $36::text[], p_delivery_ids => $37::text[], p_watermarks => $38::timestamptz[],"
     " p_reasons => $39::int4[], p_provider_codes => $40::text[], p_provider_texts => $41::text[],"
     " p_media_counts => $42::int4[], p_media_places => $43::int4[], p_media_parts => $44::int4[],"
-    " p_media => $45::bytea[], p_repeat_places => $46::int4[], p_repeat_boots => $47::text[],"
-    " p_repeat_lanes => $48::int4[], p_repeat_numbers => $49::int8[],"
-    " p_customers_max => $50::int4) r",
+    " p_media => $45::bytea[], p_media_hashes => $46::bytea[], p_repeat_places => $47::int4[],"
+    " p_repeat_boots => $48::text[], p_repeat_lanes => $49::int4[], p_repeat_numbers => $50::int8[],"
+    " p_customers_max => $51::int4) r",
 };
 
 const struct db_statement context_refuse_events = {
@@ -149,7 +149,9 @@ const struct db_statement context_select_changes = {
     " CASE WHEN c.kind = 1 AND c.media_count > 0 THEN " MEDIA_OF(
         "c.message_id", " AND a.state = 1") " WHEN c.kind = 10 THEN " MEDIA_OF("c.message_id",
                                                                                " AND a.part_index = "
-                                                                               "c.media_part") " END"
+                                                                               "c.media_part") " END,"
+    " CASE WHEN c.kind = 13 THEN (SELECT string_agg(t.id::text, ',' ORDER BY t.id) FROM context.thread t"
+    "  WHERE t.tenant = c.tenant AND t.conversation_id = c.conversation_id) END AS thread_ids"
     " FROM context.change c LEFT JOIN LATERAL ("
     "  SELECT m.content, t.thread_key, t.is_public, i.kind, i.scope, i.value, i.display_name"
     "  FROM context.message m JOIN context.thread t ON t.tenant = m.tenant AND t.id = m.thread_id"

@@ -66,12 +66,16 @@ const struct config_key gateway_keys[] = {
       .help = "The blob listeners of all context replicas." },
     { CONFIG_AT(gateway_config, media_base_url), .type = CONFIG_STR, .flags = CONFIG_REQUIRED, .min = 8,
       .max = 512,
-      .help = "Where /media of this gateway is reached from outside. Files are served under this host only: give it a "
-              "name of its own, so that nothing in a customer's file can reach the agents' page. The same at routing." },
+      .help =
+          "Where /media of this gateway is reached from outside. Files are served under this host and media_hosts "
+          "only: give it a name of its own, so that nothing in a customer's file can reach the agents' page." },
+    { CONFIG_AT(gateway_config, media_hosts), .type = CONFIG_STR_LIST,
+      .help = "Further hosts that files are served under, as the `Host` of a request names them (host:port): that "
+              "of media_base_url of routing, when providers come by another name." },
     { CONFIG_AT(gateway_config, media_key), .type = CONFIG_STR, .flags = CONFIG_REQUIRED | CONFIG_SECRET,
       .min = 16, .max = 1024, .help = "Signs links to media; the same at routing and on every replica." },
-    { CONFIG_AT(gateway_config, media_key_previous), .type = CONFIG_STR, .flags = CONFIG_SECRET,
-      .max = 1024, .help = "The key before the last rotation: its links hold until they end." },
+    { CONFIG_AT(gateway_config, media_key_previous), .type = CONFIG_STR, .flags = CONFIG_SECRET, .max = 1024,
+      .help = "The key before the last rotation: its links hold until they end." },
     { CONFIG_AT(gateway_config, media_link_ttl_ms), .type = CONFIG_MS, .fallback = "1h", .min = 1000,
       .max = 604800000, .help = "How long a link shown to an agent is good." },
     { CONFIG_AT(gateway_config, upload_ttl_ms), .type = CONFIG_MS, .fallback = "12h", .min = 60000,
@@ -94,7 +98,8 @@ const struct stat_info gateway_stats[GATEWAY_STAT_COUNT] = {
     [GATEWAY_EVENT_READS] = { "event_reads_total", "Reads of the event log.", STAT_COUNTER, "by" },
     [GATEWAY_RESYNCS] = { "resyncs_total", "Sockets told to read everything again.", STAT_COUNTER, NULL },
     [GATEWAY_TAILS] = { "tails_open", "Tenants whose event log is followed.", STAT_GAUGE, NULL },
-    [GATEWAY_UPLOADS] = { "uploads_total", "Files agents uploaded, by how it ended.", STAT_COUNTER, "result" },
+    [GATEWAY_UPLOADS] = { "uploads_total", "Files agents uploaded, by how it ended.", STAT_COUNTER,
+                          "result" },
     [GATEWAY_DOWNLOADS] = { "downloads_total", "Files served, by how it ended.", STAT_COUNTER, "result" },
     [GATEWAY_DOORBELLS] = { "doorbells_total", "Doorbells heard.", STAT_COUNTER, NULL },
 };

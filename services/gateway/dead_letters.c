@@ -1,12 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* dead_letters.c - what was refused for good or failed too often, and the audit: for admins. */
+/* dead_letters.c - what was refused for good or failed too often: for admins. */
 #include "handlers.h"
 
-#include "core/duration.h"
 #include "core/id.h"
-#include "core/pbtime.h"
-
-enum { SINCE_DEFAULT_S = 86400 };
 
 static const char *list_scope(struct call *call)
 {
@@ -29,10 +25,10 @@ static void on_listed(const Guichet__V1__ListDeadLettersReply *reply, void *arg)
         call_fail(call, mesh_err());
         return;
     }
-    call_reply_page(call, list_scope(call), (ProtobufCMessage *const *)reply->dead_letters, reply->n_dead_letters,
-                    reply->has_more && reply->n_dead_letters > 0
-                        ? reply->dead_letters[reply->n_dead_letters - 1]->id
-                        : NULL);
+    call_reply_page(
+        call, list_scope(call), (ProtobufCMessage *const *)reply->dead_letters, reply->n_dead_letters,
+        reply->has_more && reply->n_dead_letters > 0 ? reply->dead_letters[reply->n_dead_letters - 1]->id
+                                                     : NULL);
 }
 
 void dead_letters_list(struct call *call)
@@ -112,42 +108,4 @@ void dead_letters_drop(struct call *call)
     request.id = (char *)call->id;
     request.actor_id = call->agent->id;
     guichet__v1__routing__drop_dead_letter(call_routing(call), &request, on_acted, call);
-}
-
-/* ---- the audit ---- */
-
-static void on_audited(const Guichet__V1__AuditReply *reply, void *arg)
-{
-    if (reply == NULL)
-        call_fail(arg, mesh_err());
-    else
-        call_reply(arg, 200, &reply->base);
-}
-
-/* false: answered. Absent: `fallback_us`. */
-static bool read_time(struct call *call, const char *name, int64_t fallback_us,
-                      Google__Protobuf__Timestamp **ret_time)
-{
-    const char *text = call_param(call, name);
-    int64_t us = fallback_us;
-    struct err err = { 0 };
-
-    if (text != NULL && !time_parse(text, &us, &err)) {
-        call_bad_param(call, arena_printf(call->arena, "%s: %s", name, err.text));
-        return false;
-    }
-    *ret_time = pbtime_new(call->arena, us);
-    return true;
-}
-
-void audit_get(struct call *call)
-{
-    Guichet__V1__AuditRequest request = GUICHET__V1__AUDIT_REQUEST__INIT;
-    int64_t now_us = time_now_us();
-
-    if (!read_time(call, "since", now_us - SINCE_DEFAULT_S * 1000000LL, &request.since) ||
-        !read_time(call, "until", now_us, &request.until))
-        return;
-    request.tenant = call_tenant(call);
-    guichet__v1__routing__get_audit(call_routing(call), &request, on_audited, call);
 }

@@ -49,11 +49,12 @@ struct gateway_config {
     uint32_t read_events;
     struct config_strings context_blobs;
     char *media_base_url;
+    struct config_strings media_hosts;
     char *media_key;
     char *media_key_previous;
     uint32_t media_link_ttl_ms;
     uint32_t upload_ttl_ms;
-    uint64_t upload_max_bytes;
+    uint32_t upload_max_bytes;
 };
 
 extern const struct config_key gateway_keys[];

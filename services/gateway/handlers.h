@@ -39,16 +39,17 @@ void customers_find(struct call *call);
 void customers_get(struct call *call);
 void customers_update(struct call *call);
 void customers_timeline(struct call *call);
-/* merges.c, typing.c */
+/* typing.c, merges.c */
+void typing_set(struct call *call);
 void merges_create(struct call *call);
 void merges_delete(struct call *call);
 void merges_join(struct call *call);
-void conversations_typing(struct call *call);
 /* dead_letters.c */
 void dead_letters_list(struct call *call);
 void dead_letters_get(struct call *call);
 void dead_letters_replay(struct call *call);
 void dead_letters_drop(struct call *call);
+/* audit.c */
 void audit_get(struct call *call);
 /* media_upload.c: only reached when the body did not go to the sink */
 void media_upload_misplaced(struct call *call);

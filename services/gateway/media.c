@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/duration.h"
 
@@ -52,7 +53,8 @@ static void media_link(struct call *call, Guichet__V1__Media *media)
     SCOPED_BUF link = { 0 };
 
     media->provider_url = media->provider_media_id = media->link_url = (char *)protobuf_c_empty_string;
-    if (media->sha256.len != BLOB_SHA256_BYTES || media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_FAILED)
+    if (media->sha256.len != BLOB_SHA256_BYTES ||
+        media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_FAILED)
         return;
     media_ticket_init(&ticket, call_tenant(call), media->sha256, media->content_type, media->file_name,
                       call->gateway->config->media_link_ttl_ms);
@@ -86,8 +88,8 @@ Guichet__V1__Media *media_of_id(struct call *call, const char *id)
     Guichet__V1__MediaTicket *ticket;
     struct err err = { 0 };
 
-    if (!media_ticket_verify(&call->gateway->media->keys, str_view_of(id), time_now_us(), call->arena, &ticket,
-                             &err) ||
+    if (!media_ticket_verify(&call->gateway->media->keys, str_view_of(id), time_now_us(), call->arena,
+                             &ticket, &err) ||
         strcmp(ticket->tenant, call_tenant(call)) != 0)
         return NULL;
     guichet__v1__media__init(media);
@@ -114,6 +116,25 @@ static char *host_of(const char *url)
     return str_dup((struct str_view){ host, len });
 }
 
+bool media_serves(const struct media *media, const char *host)
+{
+    bool is_ours = host != NULL && strcasecmp(host, media->host) == 0;
+
+    for (size_t i = 0; host != NULL && !is_ours && i < media->hosts->count; i++)
+        is_ours = strcasecmp(host, media->hosts->items[i]) == 0;
+    return is_ours;
+}
+
+/* A URL among them would match no request, silently. */
+static bool hosts_check(const struct config_strings *hosts, struct err *err)
+{
+    for (size_t i = 0; i < hosts->count; i++)
+        if (hosts->items[i][0] == '\0' || strpbrk(hosts->items[i], "/?# ") != NULL)
+            return err_set(err, ERR_CONFIG, "key 'media_hosts': '%s' is no host or host:port",
+                           hosts->items[i]);
+    return true;
+}
+
 bool media_new(struct gateway *gateway, struct err *err)
 {
     const struct gateway_config *config = gateway->config;
@@ -124,12 +145,14 @@ bool media_new(struct gateway *gateway, struct err *err)
     media->keys = (struct media_ticket_keys){ config->media_key, config->media_key_previous };
     media->base_url = config->media_base_url;
     media->host = host_of(config->media_base_url);
+    media->hosts = &config->media_hosts;
     TAILQ_INIT(&media->uploads);
     TAILQ_INIT(&media->downloads);
     gateway->media = media;
-    return media->host != NULL ||
-           err_set(err, ERR_CONFIG, "key 'media_base_url': '%s' is not http(s)://<host>/media",
-                   config->media_base_url);
+    if (media->host == NULL)
+        return err_set(err, ERR_CONFIG, "key 'media_base_url': '%s' is not http(s)://<host>/media",
+                       config->media_base_url);
+    return hosts_check(&config->media_hosts, err);
 }
 
 void media_free(struct media **media_ptr)

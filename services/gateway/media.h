@@ -9,7 +9,8 @@
 
 /* What is under way; for the end. */
 bool media_new(struct gateway *gateway, struct err *err) MUST_USE;
-void media_free(struct media **media); /* ends what is under way; after the listeners, before the mesh client */
+void media_free(
+    struct media **media); /* ends what is under way; after the listeners, before the mesh client */
 
 /* ---- media.c ---- */
 

@@ -139,10 +139,9 @@ static void answer(struct media_download *download)
                  (unsigned long long)(download->first + length - 1), (unsigned long long)size);
         http_exchange_set_header(call->exchange, "Content-Range", text);
     }
-    (void)call_reply_stream(call, download->has_range ? 206 : 200,
-                            media_type_clean(call->arena, download->ticket->content_type), length,
-                            &(struct http_body_source){ source_read, source_end, download },
-                            &download->stream);
+    (void)call_reply_stream(
+        call, download->has_range ? 206 : 200, media_type_clean(call->arena, download->ticket->content_type),
+        length, &(struct http_body_source){ source_read, source_end, download }, &download->stream);
 }
 
 static void refuse(struct media_download *download)
@@ -173,7 +172,8 @@ static void on_change(void *arg)
 static bool check(struct call *call, const struct media *media, Guichet__V1__MediaTicket **ret_ticket)
 {
     const char *host = http_exchange_header(call->exchange, "Host");
-    struct str_view rest = str_view_of(http_exchange_path(call->exchange) + strlen(DOWNLOAD_PREFIX)), token = rest;
+    struct str_view rest = str_view_of(http_exchange_path(call->exchange) + strlen(DOWNLOAD_PREFIX)),
+                    token = rest;
     struct err err = { 0 };
 
     if (strcmp(http_exchange_method(call->exchange), "GET") != 0) {
@@ -181,14 +181,16 @@ static bool check(struct call *call, const struct media *media, Guichet__V1__Med
         call_problem(call, &(struct problem){ PROBLEM_METHOD_NOT_ALLOWED, "files are only read", NULL, 0 });
         return false;
     }
-    if (host == NULL || strcasecmp(host, media->host) != 0) {
-        call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "files are served under another host", NULL, 0 });
+    if (!media_serves(media, host)) {
+        call_problem(call,
+                     &(struct problem){ PROBLEM_NOT_FOUND, "files are served under another host", NULL, 0 });
         return false;
     }
     (void)str_next(&rest, '/', &token);
     if (!media_ticket_verify(&media->keys, token, time_now_us(), call->arena, ret_ticket, &err) ||
         (*ret_ticket)->sha256.len != BLOB_SHA256_BYTES) {
-        call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "the link does not hold, or no longer", NULL, 0 });
+        call_problem(call,
+                     &(struct problem){ PROBLEM_NOT_FOUND, "the link does not hold, or no longer", NULL, 0 });
         return false;
     }
     return true;

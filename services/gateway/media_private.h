@@ -18,12 +18,15 @@ struct media {
     struct media_ticket_keys keys;
     const char *base_url;
     char *host; /* of base_url, as a request's Host names it */
+    const struct config_strings *hosts; /* that are served too */
     struct media_uploads uploads;
     struct media_downloads downloads;
 };
 
 void media_uploads_end(struct media *media);
 void media_downloads_end(struct media *media);
+/* Are files served under that name? `host` may be NULL. */
+bool media_serves(const struct media *media, const char *host);
 /* Readers' words for a ticket of this blob. */
 void media_ticket_init(Guichet__V1__MediaTicket *ret_ticket, const char *tenant, ProtobufCBinaryData sha256,
                        const char *content_type, const char *file_name, uint32_t ttl_ms);

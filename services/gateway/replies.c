@@ -74,14 +74,17 @@ static Guichet__V1__Content *content_read(struct call *call)
         part->kind_case = GUICHET__V1__PART__KIND_MEDIA;
         part->media = media_of_id(call, id);
         if (part->media == NULL) {
-            call_bad_member(call, "/media", arena_printf(call->arena, "item %zu is no media_id of POST /v1/media, or too old", i));
+            call_bad_member(
+                call, "/media",
+                arena_printf(call->arena, "item %zu is no media_id of POST /v1/media, or too old", i));
             return NULL;
         }
         content->parts[content->n_parts++] = part;
     }
     if (content->n_parts > 0)
         return content;
-    call_problem(call, &(struct problem){ PROBLEM_MISSING_MEMBER, "required, unless there is media", "/text", 0 });
+    call_problem(call,
+                 &(struct problem){ PROBLEM_MISSING_MEMBER, "required, unless there is media", "/text", 0 });
     return NULL;
 }
 

@@ -36,7 +36,7 @@ const struct route routes[] = {
     { "PATCH", "/v1/customers/{id}", ROLE(AGENT), ROUTE_IF_MATCH, NULL, customers_body, customers_update },
     { "GET", "/v1/customers/{id}/timeline", ROLE(AGENT), 0, "cursor limit", NULL, customers_timeline },
     { "POST", ID "/join", ROLE(AGENT), 0, NULL, merges_join_body, merges_join },
-    { "POST", ID "/typing", ROLE(AGENT), 0, NULL, NULL, conversations_typing },
+    { "POST", ID "/typing", ROLE(AGENT), 0, NULL, NULL, typing_set },
     { "POST", "/v1/customers/{id}/merges", ROLE(AGENT), ROUTE_KEYED, NULL, merges_body, merges_create },
     { "DELETE", "/v1/merges/{id}", ROLE(AGENT), 0, NULL, NULL, merges_delete },
     { "GET", "/v1/dead-letters", ROLE(ADMIN), 0, "state kind account_id cursor limit", NULL, dead_letters_list },

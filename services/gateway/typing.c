@@ -20,7 +20,7 @@ static void on_typing_view(struct call *call)
     guichet__v1__routing__set_typing(call_routing(call), &request, on_typing, call);
 }
 
-void conversations_typing(struct call *call)
+void typing_set(struct call *call)
 {
     view_load(call, on_typing_view);
 }

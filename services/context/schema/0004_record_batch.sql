@@ -61,7 +61,7 @@ CREATE FUNCTION context.record(p_tenant text, p_reopen_window_ms bigint,
     p_words text[], p_flags boolean[], p_states integer[],
     p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[], p_claim_names text[],
     p_delivery_ids text[], p_watermarks timestamptz[], p_reasons integer[], p_provider_codes text[], p_provider_texts text[],
-    p_media_counts integer[], p_media_places integer[], p_media_parts integer[], p_media bytea[],
+    p_media_counts integer[], p_media_places integer[], p_media_parts integer[], p_media bytea[], p_media_hashes bytea[],
     p_repeat_places integer[], p_repeat_boots text[], p_repeat_lanes integer[], p_repeat_numbers bigint[],
     p_customers_max integer DEFAULT 1000)
 RETURNS TABLE (n integer, result integer, id uuid, conversation_id uuid, thread_id uuid, sequence integer, change_sequence bigint)
@@ -213,8 +213,12 @@ BEGIN
     WHERE e.is_new;
     IF cardinality(p_media_places) > 0 THEN
         INSERT INTO context.media (tenant, message_id, part_index, state, media)
-        SELECT p_tenant, p_ids[m.place], m.part, 1, m.media
-        FROM unnest(p_media_places, p_media_parts, p_media) AS m (place, part, media) WHERE v_is_message[m.place];
+        SELECT p_tenant, p_ids[m.place], m.part, CASE m.hash WHEN '' THEN 1 ELSE 2 END, m.media
+        FROM unnest(p_media_places, p_media_parts, p_media, p_media_hashes) AS m (place, part, media, hash)
+        WHERE v_is_message[m.place];
+        PERFORM context.ref_media(p_tenant, p_ids[m.place], m.part, m.hash)
+        FROM (SELECT * FROM unnest(p_media_places, p_media_parts, p_media_hashes) AS m (place, part, hash)
+              WHERE m.hash <> '' AND v_is_message[m.place] ORDER BY m.hash) m;
     END IF;
 
     -- The manifest, for the audit. What contradicts is left to context.refuse(), which keeps it.

@@ -207,6 +207,16 @@ BEGIN
     RETURN v_blob;
 END $$;
 
+-- The same for what a connector says it has stored: that it is not there is the event's fault.
+CREATE FUNCTION context.ref_media(p_tenant text, p_message uuid, p_part integer, p_sha256 bytea) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM context.blob b WHERE b.tenant = p_tenant AND b.sha256 = p_sha256) THEN
+        PERFORM context.fail('invalid', format('part %s: there is no blob %s', p_part, encode(p_sha256, 'hex')));
+    END IF;
+    PERFORM context.ref_blob(p_tenant, p_sha256, p_message, p_part);
+END $$;
+
 -- Drops so many chunks of one upload that goes; gives how many. The last bite ends it.
 CREATE FUNCTION context.drop_chunks(p_tenant text, p_upload uuid, p_limit integer) RETURNS integer
 LANGUAGE plpgsql AS $$
