@@ -15,7 +15,7 @@ const usage = `run ingest|latency [--json] [--option value …]
   --messages N      webhooks in a round (60000)        --connections N   of the load (400)
   --rounds N        measured rounds (3)                --share F         of the reached rate (0.5)
   --customers N     in the past (100000)               --past N          messages in the past (1000000)
-  --reference N     rows in each try of the reference (30000), 0: none
+  --reference N     rows in each try of the reference (40000), 0: none
   --functions       what each SQL function itself took (measuring it costs a little)
   --set S.KEY=VALUE a setting of service S, for trying (repeat at will)
   --cache DIR       where the past is kept (${defaultCache})
@@ -156,7 +156,7 @@ async function main() {
     const ticket = await supervisor(desk)
     const count = number('messages', 60000)
     await load(desk, ticket, Math.min(count, 10000), { isQuiet: true }) // warm: connections, plans, caches
-    const size = number('reference', 30000)
+    const size = number('reference', 40000)
     const form = size > 0 ? await bestForm(desk, size) : undefined
     const references = form ? [form] : []
     const rounds = []
