@@ -32,8 +32,8 @@ static void feed_move(struct routing_feed *feed, enum routing_feed_step step)
 
 /* ---- reading ---- */
 
-/* A batch costs about as much to begin as fifty changes in it: what comes soon after one goes together. Nobody
- * rests while a whole batch waits already, or while a change is awaited. */
+/* A batch has a price of its own in four processes: what comes soon after one goes together. Nobody rests while
+ * a whole batch waits already, or while a change is awaited. */
 static bool rests(struct routing_feed *feed)
 {
     const struct routing *routing = feed->applier->routing;
