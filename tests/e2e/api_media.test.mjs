@@ -8,9 +8,10 @@ import { openWorld } from '../kit/operations.mjs'
 import { until } from '../kit/wait.mjs'
 
 let world, house, alice, end
+const otherHost = 'Files.example:8443' // served too
 
 before(async () => {
-  ({ world, house, end } = await openWorld({ settings: { gateway: { upload_max_bytes: '3MiB', media_link_ttl_ms: '1h' } } }))
+  ({ world, house, end } = await openWorld({ settings: { gateway: { upload_max_bytes: '3MiB', media_link_ttl_ms: '1h', media_hosts: [otherHost] } } }))
   alice = world.api.alice
 })
 after(() => end?.())
@@ -21,6 +22,16 @@ const isProblem = (answer, status, code) => {
   assert.equal(answer.body.code, code, answer.text)
 }
 const count = async (what) => Object.entries(await house.metrics('gateway')).filter(([name]) => name.includes(what)).reduce((sum, [, value]) => sum + value, 0)
+
+// What a link is answered when it is asked under another host; fetch() would set its own.
+const statusUnder = (host, link) =>
+  new Promise((resolve, reject) => {
+    const request = http.get(link, { headers: { host }, agent: false }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+    request.on('error', reject)
+  })
 
 test('a file comes back as it went up', async (t) => {
   for (const [label, size, name] of [['one byte', 1, 'a.bin'], ['a chunk to the byte', 262144, 'chunk'], ['one more', 262145, ''], ['ten chunks', 2621440, 'été à l’île & co.pdf']])
@@ -71,6 +82,7 @@ test('links that do not hold are 404, and other hosts have no files', async () =
   const changed = `${ticket.slice(0, 20)}${ticket[20] === 'A' ? 'B' : 'A'}${ticket.slice(21)}`
   for (const wrong of [changed, 'x', ticket.slice(0, -1), `${ticket}AAAA`, 'A'.repeat(3000)]) isProblem(await download(`${house.mediaUrl}/${wrong}/x.html`), 404, 'not_found')
   isProblem(await download(link.replace('localhost', '127.0.0.1')), 404, 'not_found')
+  for (const [host, status] of [[otherHost.toLowerCase(), 200], ['files.example', 404], ['files.example:84430', 404]]) assert.equal(await statusUnder(host, link), status, host)
   assert.equal((await download(`${house.mediaUrl}/${ticket}/any%20other%20name`)).status, 200, 'the name is for people')
   const posted = await fetch(link, { method: 'POST', body: 'x' })
   assert.equal(posted.status, 405)

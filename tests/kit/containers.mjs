@@ -57,6 +57,13 @@ export class Containers {
   composed(...args) { return this.run(this.compose[0], [...this.compose.slice(1), '-p', this.project, '--profile', 'demo', ...args]) }
   secret(name) { return fs.readFileSync(path.join(this.environment.GUICHET_SECRETS, name), 'utf8').trim() }
 
+  // Writes a file that a container can mount and read.
+  file(name, bytes) {
+    const file = path.join(this.dir, name)
+    fs.writeFileSync(file, bytes)
+    return file
+  }
+
   // Milliseconds it took. The image, from the working tree; --network host: the build needs Debian's mirrors, however
   // little of the network this machine gives to containers.
   build() {
