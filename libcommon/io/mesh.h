@@ -116,6 +116,10 @@ uint32_t mesh_request_left_ms(const struct mesh_request *request);        /* of 
 void mesh_request_set_claims(struct mesh_request *request, void *claims); /* in the arena */
 void *mesh_request_claims(const struct mesh_request *request);
 void mesh_request_fail(struct mesh_request *request, const struct err *err);
+/* For a handler that keeps its caller waiting: fn comes when the caller's connection has ended, from the loop, at
+ * most once, never from inside this, and only while the request is unanswered. The answer is still owed; it goes
+ * nowhere. One fn per request. A caller whose machine has vanished is noticed by TCP's keep-alive only. */
+void mesh_request_on_gone(struct mesh_request *request, loop_fn *fn, void *arg);
 
 /* ---- doorbell: lossy pub/sub, a hint and never the truth ---- */
 

@@ -191,3 +191,11 @@ void *mesh_request_claims(const struct mesh_request *request)
 {
     return request->claims;
 }
+
+void mesh_request_on_gone(struct mesh_request *request, loop_fn *fn, void *arg)
+{
+    request->on_gone = fn;
+    request->gone_arg = arg;
+    if (request->slot != NULL && !mesh_wire_is_peer(request->server->wire, request->peer))
+        loop_timer_start(request->server->gone_timer, 0, 0);
+}

@@ -218,6 +218,7 @@ static void on_received(struct mesh_slot *slot, const struct mesh_wire_result *r
         return;
     }
     request->deadline_ms = result->ended_ms + request->envelope->timeout_ms;
+    request->peer = result->peer;
     take_request(slot, request);
 }
 
@@ -245,6 +246,34 @@ static void on_deadline(void *arg)
     mesh_request_leave(request);
 }
 
+/* ---- callers that are gone ---- */
+
+static struct mesh_request *find_forsaken(struct mesh_server *server)
+{
+    for (uint32_t i = 0; i < server->slot_count; i++) {
+        struct mesh_request *request = server->slots[i].request;
+
+        if (request != NULL && request->on_gone != NULL && !mesh_wire_is_peer(server->wire, request->peer))
+            return request;
+    }
+    return NULL;
+}
+
+/* One at a time: whoever is told may answer, and free the server too. */
+static void tell_gone(void *arg)
+{
+    struct mesh_server *server = arg;
+    struct mesh_request *request = find_forsaken(server);
+    loop_fn *on_gone;
+
+    if (request == NULL)
+        return;
+    loop_timer_start(server->gone_timer, 0, 0);
+    on_gone = request->on_gone;
+    request->on_gone = NULL;
+    on_gone(request->gone_arg);
+}
+
 /* ---- life ---- */
 
 static void open_slots(struct mesh_server *server)
@@ -261,6 +290,14 @@ static void open_slots(struct mesh_server *server)
         slot->deadline = loop_timer_new(server->loop, on_deadline, slot);
         mesh_wire_receive(slot->op);
     }
+}
+
+static bool open_listener(struct mesh_server *server, const char *listen, struct err *err)
+{
+    if (!mesh_wire_open(server->loop, MESH_WIRE_REPLY, server->message_max_bytes, &server->wire, err))
+        return false;
+    mesh_wire_on_gone(server->wire, tell_gone, server);
+    return mesh_wire_listen(server->wire, listen, &server->url, err);
 }
 
 bool mesh_server_new(struct loop *loop, const struct mesh_server_options *options,
@@ -280,8 +317,8 @@ bool mesh_server_new(struct loop *loop, const struct mesh_server_options *option
     server->budget_factor = options->budget_factor != 0 ? options->budget_factor : MESH_DEFAULT_BUDGET_FACTOR;
     server->authorise = options->authorise;
     server->authorise_arg = options->authorise_arg;
-    if (!mesh_wire_open(loop, MESH_WIRE_REPLY, server->message_max_bytes, &server->wire, err) ||
-        !mesh_wire_listen(server->wire, options->listen, &server->url, err)) {
+    server->gone_timer = loop_timer_new(loop, tell_gone, server);
+    if (!open_listener(server, options->listen, err)) {
         mesh_server_free(&server);
         return err_at(err, "%s", options->name);
     }
@@ -348,6 +385,7 @@ void mesh_server_free(struct mesh_server **server_ptr)
     mesh_wire_close(&server->wire);
     for (uint32_t i = 0; i < server->slot_count; i++)
         loop_timer_free(&server->slots[i].deadline);
+    loop_timer_free(&server->gone_timer);
     mesh_request_orphan_all(server);
     free(server->slots);
     free(server->services);

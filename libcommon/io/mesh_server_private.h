@@ -27,6 +27,9 @@ struct mesh_request {
     unsigned method_index;
     uint64_t deadline_ms;
     void *claims;
+    uint32_t peer; /* the connection it came by */
+    loop_fn *on_gone;
+    void *gone_arg;
 };
 
 struct mesh_server {
@@ -45,6 +48,7 @@ struct mesh_server {
     uint32_t running;          /* requests whose handler has not answered */
     struct mesh_request *late; /* answered DEADLINE by us; the handler still has them */
     uint32_t late_count;
+    struct loop_timer *gone_timer; /* runs out when requests may have lost their callers */
     bool is_draining;
     bool is_closing;
 };

@@ -34,6 +34,7 @@ struct kit_held { /* a request whose handler has not answered */
     Guichet__V1__AnnounceReply_Closure closure;
     void *closure_data;
     char connector[64];
+    uint32_t gone_count; /* how often we were told that its caller is gone */
 };
 
 struct kit_server {
@@ -72,6 +73,11 @@ static inline void kit_answer_held(struct kit_server *server)
         kit_answer(server->held[i].closure, server->held[i].closure_data, server->held[i].connector);
 }
 
+static inline void kit_on_gone(void *arg)
+{
+    ((struct kit_held *)arg)->gone_count++;
+}
+
 static void kit_announce(Guichet__V1__Connector_Service *service, const Guichet__V1__AnnounceRequest *input,
                          Guichet__V1__AnnounceReply_Closure closure, void *closure_data)
 {
@@ -89,6 +95,8 @@ static void kit_announce(Guichet__V1__Connector_Service *service, const Guichet_
 
         held->closure = closure;
         held->closure_data = closure_data;
+        held->gone_count = 0;
+        mesh_request_on_gone(request, kit_on_gone, held);
         snprintf(held->connector, sizeof(held->connector), "%s", input->connector);
         return;
     }

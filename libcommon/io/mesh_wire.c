@@ -13,19 +13,16 @@
  * send that is queued while the receive expires crashes 1.5.2 (#1702), and a second
  * send cancels the first one silently (#2164). nng_aio_cancel() is not used: from 1.9 to
  * 1.11 the callback may then never come (#2208). What ends an operation is its time-out. */
-#include "io/mesh_wire.h"
+#include "io/mesh_wire_private.h"
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <nng/nng.h>
 #include <nng/protocol/pubsub0/pub.h>
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -54,25 +51,6 @@ struct mesh_wire_op {
     uint64_t ended_ms;     /* written by nng's thread before is_posted */
     atomic_bool is_posted; /* on_posted() is under way to the loop */
     bool is_closed;        /* on_posted() only has to free it */
-};
-
-struct mesh_wire {
-    struct loop *loop;
-    enum mesh_wire_kind kind;
-    nng_socket socket;
-    struct mesh_wire_op *ops;
-    mesh_wire_peer_fn *on_peer;
-    void *peer_arg;
-    atomic_uint peers;
-    atomic_bool has_new_peer;
-    atomic_bool is_peer_posted; /* on_peers_changed() is under way to the loop */
-    atomic_bool is_closed;
-    bool is_joined; /* nng has let go of it: whoever is last frees it */
-    pthread_t closer;
-    pthread_mutex_t mutex; /* of is_nng_done */
-    pthread_cond_t nng_done;
-    bool is_nng_done;
-    struct mesh_wire *next_left;
 };
 
 /* Closed, but nng was not done with them when we looked. */
@@ -164,10 +142,11 @@ static void init_closing(struct mesh_wire *wire)
     pthread_condattr_destroy(&attributes);
 }
 
-static void free_wire(struct mesh_wire *wire)
+void mesh_wire_release(struct mesh_wire *wire)
 {
     pthread_cond_destroy(&wire->nng_done);
     pthread_mutex_destroy(&wire->mutex);
+    free(wire->peer_ids);
     free(wire);
 }
 
@@ -186,48 +165,11 @@ bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_
     if (status == 0 && (status = set_options(wire->socket, kind, message_max_bytes)) != 0)
         nng_close(wire->socket);
     if (status != 0) {
-        free_wire(wire);
+        mesh_wire_release(wire);
         return err_set(err, ERR_INTERNAL, "nng socket: %s", nng_strerror(status));
     }
     *ret_wire = wire;
     return true;
-}
-
-static void on_peers_changed(void *arg)
-{
-    struct mesh_wire *wire = arg;
-
-    atomic_store(&wire->is_peer_posted, false);
-    if (wire->is_joined)
-        free_wire(wire);
-    else if (!atomic_load(&wire->is_closed))
-        wire->on_peer(wire->peer_arg, atomic_load(&wire->peers), atomic_exchange(&wire->has_new_peer, false));
-}
-
-/* On a thread of nng's, inside nng: only counts and posts. */
-static void on_pipe(nng_pipe pipe, nng_pipe_ev event, void *arg)
-{
-    struct mesh_wire *wire = arg;
-
-    (void)pipe;
-    if (atomic_load(&wire->is_closed))
-        return;
-    if (event == NNG_PIPE_EV_ADD_POST) {
-        atomic_fetch_add(&wire->peers, 1);
-        atomic_store(&wire->has_new_peer, true);
-    } else {
-        atomic_fetch_sub(&wire->peers, 1);
-    }
-    if (!atomic_exchange(&wire->is_peer_posted, true))
-        loop_post(wire->loop, on_peers_changed, wire);
-}
-
-void mesh_wire_on_peer(struct mesh_wire *wire, mesh_wire_peer_fn *on_peer, void *arg)
-{
-    wire->on_peer = on_peer;
-    wire->peer_arg = arg;
-    nng_pipe_notify(wire->socket, NNG_PIPE_EV_ADD_POST, on_pipe, wire);
-    nng_pipe_notify(wire->socket, NNG_PIPE_EV_REM_POST, on_pipe, wire);
 }
 
 /* ipc:// dies of one probe in 1.5.2 (#1518); TLS comes with its own settings one day. */
@@ -328,8 +270,10 @@ static void finish(struct mesh_wire_op *op, int status, nng_msg *message)
 
     if (status != 0)
         result.text = nng_strerror(status);
-    else if (message != NULL)
+    else if (message != NULL) {
         result.body = (struct str_view){ nng_msg_body(message), nng_msg_len(message) };
+        result.peer = (uint32_t)nng_pipe_id(nng_msg_get_pipe(message));
+    }
     op->state = OP_IDLE;
     op->done(op->arg, &result); /* may start the next thing, or close the wire: op is not ours any more */
     if (message != NULL)
@@ -503,7 +447,7 @@ static void finish_closing(struct mesh_wire *wire)
     pthread_join(wire->closer, NULL);
     wire->is_joined = true;
     if (!atomic_load(&wire->is_peer_posted))
-        free_wire(wire);
+        mesh_wire_release(wire);
 }
 
 static void sweep_left_behind(void)
@@ -558,10 +502,7 @@ static void close_wire(struct mesh_wire **wire_ptr, uint32_t wait_ms)
         op_close(op);
     }
     atomic_store(&wire->is_closed, true);
-    if (wire->on_peer != NULL) {
-        nng_pipe_notify(wire->socket, NNG_PIPE_EV_ADD_POST, NULL, NULL);
-        nng_pipe_notify(wire->socket, NNG_PIPE_EV_REM_POST, NULL, NULL);
-    }
+    mesh_wire_unwatch_peers(wire);
     start_closing(wire, wait_ms);
 }
 

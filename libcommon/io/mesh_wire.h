@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* mesh_wire.h - nng behind a dozen functions; mesh_wire.c is the only file that calls it.
+/* mesh_wire.h - nng behind a dozen functions; mesh_wire.c and mesh_wire_peers.c alone call it.
  *
  * A wire is one nng socket. An operation is one nng context with one aio, used again
  * and again in a strict order: nothing is started on it before the last thing has
@@ -21,6 +21,7 @@ struct mesh_wire_result {
     enum err_kind kind;   /* NONE; DEADLINE; UNAVAILABLE: the connection is gone; INTERNAL */
     const char *text;     /* nng's words, when not NONE */
     struct str_view body; /* borrowed: valid inside done() only */
+    uint32_t peer;        /* the connection that body came by */
     uint64_t ended_ms;    /* when nng ended it: a busy loop may see it much later */
 };
 
@@ -32,6 +33,11 @@ bool mesh_wire_open(struct loop *loop, enum mesh_wire_kind kind, size_t message_
                     struct mesh_wire **ret_wire, struct err *err) MUST_USE;
 /* Not before the first dial or listen. */
 void mesh_wire_on_peer(struct mesh_wire *wire, mesh_wire_peer_fn *on_peer, void *arg);
+/* REPLY, instead of the above: told from the loop that connections have ended, one or several; which, says
+ * mesh_wire_is_peer(). */
+void mesh_wire_on_gone(struct mesh_wire *wire, loop_fn *on_gone, void *arg);
+/* Is that connection still there? Once it is not, it never is again; on_gone() comes after that. */
+bool mesh_wire_is_peer(struct mesh_wire *wire, uint32_t peer);
 /* Connects in the background and again whenever the connection is lost. Only tcp:// is accepted. */
 bool mesh_wire_dial(struct mesh_wire *wire, const char *url, struct err *err) MUST_USE;
 /* The url really bound, which differs when the port was 0; owned by the caller. */
