@@ -148,6 +148,8 @@ function sayFunctions(desk, count) {
 
 async function main() {
   const desk = new Desk({ customers: number('customers', 100000), messages: number('past', 1000000), cache: option('cache', defaultCache), settings: settingsOf() })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'])
+    process.once(signal, () => desk.stop().finally(() => process.exit(130)))
   try {
     await desk.start(say)
     say(`webhooks go straight to the sms connector's port, events come straight from the gateway's; ${os.cpus().length} processors for everything`)

@@ -1,6 +1,7 @@
 // desk.mjs - the house of the benchmark: all services of a release build on a PostgreSQL of its own that has a past.
 //
-// Making the past takes a minute, so its data directory is kept, by the hash of what made it, and copied for each run.
+// Making the past takes a minute, so the data directory of the newest is kept, by the hash of what made it, and copied
+// for each run.
 import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
@@ -41,7 +42,7 @@ export class Desk extends House {
   }
 
   async start(say) {
-    const kept = path.join(this.cache, this.hash())
+    const kept = path.join(this.cache, `past-${this.hash()}`)
     this.databasePort = await freePort()
     this.providerPort = await freePort()
     if (fs.existsSync(path.join(kept, 'port'))) {
@@ -78,7 +79,10 @@ export class Desk extends House {
     for (const name of ['sms', 'routing', 'context']) await this.kill(name, 'SIGTERM')
     this.psql(['-v', `customers=${this.customers}`, '-v', `messages=${this.messages}`, '-f', path.join(top, 'tests/bench/preload.sql')])
     this.stopDatabase()
-    fs.mkdirSync(path.dirname(kept), { recursive: true, mode: 0o755 })
+    // Several gigabytes: the one before it is of no use any more.
+    fs.mkdirSync(this.cache, { recursive: true, mode: 0o755 })
+    for (const name of fs.readdirSync(this.cache))
+      if (/^past-[0-9a-f]{16}$/.test(name)) fs.rmSync(path.join(this.cache, name), { recursive: true, force: true })
     fs.renameSync(this.postgresDir, `${kept}.new`)
     fs.renameSync(`${kept}.new`, kept)
     say(`the past: ${this.customers} customers, ${this.messages} messages, made in ${Math.round((Date.now() - began) / 1000)} s, kept in ${kept}`)
