@@ -12,7 +12,10 @@
  * An operation has one aio, and its context never has two things under way: freeing a
  * send that is queued while the receive expires crashes 1.5.2 (#1702), and a second
  * send cancels the first one silently (#2164). nng_aio_cancel() is not used: from 1.9 to
- * 1.11 the callback may then never come (#2208). What ends an operation is its time-out. */
+ * 1.11 the callback may then never come (#2208). What ends an operation is its time-out.
+ *
+ * A reply handed over in the very moment in which nng closes its connection is leaked by 1.5.2 (#1713). It says
+ * "sent", as for any caller that is gone, so there is nothing we could free. */
 #include "io/mesh_wire_private.h"
 
 #include <arpa/inet.h>

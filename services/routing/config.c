@@ -146,6 +146,8 @@ const struct stat_info routing_stats[ROUTING_STAT_COUNT] = {
     [ROUTING_RESYNC] = { "routing_feeds_to_resync", "Feeds that stand because context lost its past.",
                          STAT_GAUGE, NULL },
     [ROUTING_PULLS_WAITING] = { "routing_pulls_waiting", "Connectors waiting for jobs.", STAT_GAUGE, NULL },
+    [ROUTING_PULLS_GONE] = { "routing_pulls_gone_total", "Pulls whose connector was gone before the answer.",
+                             STAT_COUNTER, NULL },
     [ROUTING_LEASED] = { "routing_leased_jobs_total", "Jobs handed to connectors.", STAT_COUNTER, NULL },
     [ROUTING_STARTS] = { "routing_starts_total", "Starts asked for.", STAT_COUNTER, "result" },
     [ROUTING_REPORTS] = { "routing_reports_total", "Outcomes reported.", STAT_COUNTER, "outcome" },

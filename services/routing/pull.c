@@ -3,8 +3,8 @@
  *
  * A pull asks the database at once, then whenever it is woken: by a commit here, by a NOTIFY from another
  * replica, by a clock, by the fall-back poll. It asks tenant by tenant, since a transaction is one tenant's.
- * It ends well before its caller's deadline: jobs leased for somebody who has left would wait for their
- * lease to end.
+ * It ends well before its caller's deadline, and when its caller's connection does: jobs leased for somebody who
+ * has left would wait for their lease to end. What was leased before we heard of it is given back.
  *
  * States: WAITING -> ASKING -> WAITING … -> gone with the answer. A wake while ASKING is remembered. */
 #include "connector.h"
@@ -44,6 +44,7 @@ struct pull {
     size_t tenant_count;
     size_t asking; /* which tenant */
     bool is_over;  /* its time is up */
+    bool is_gone;  /* its caller is not there any more */
     uint32_t jobs_max;
     Guichet__V1__Job **jobs;
     size_t job_count;
@@ -87,6 +88,67 @@ static void on_time_up(void *arg)
         pull_end(pull, NULL);
 }
 
+/* ---- its caller is gone ---- */
+
+struct given_back { /* in the work's arena */
+    struct routing *routing;
+    const char *tenant;
+};
+
+/* The clock then ends the leases, and wakes whoever waits. After an error they run out by themselves. */
+static void on_given_back(void *arg, struct db_work *work, const struct err *err)
+{
+    const struct given_back *given = arg;
+
+    (void)work;
+    if (err->kind == ERR_NONE)
+        routing_clocks_set(given->routing->clocks, given->tenant);
+}
+
+/* Jobs of one tenant, that of the first; they stand together. */
+static void give_back_some(struct routing *routing, Guichet__V1__Job *const *jobs, size_t count)
+{
+    struct db_work *work = db_work_new(routing->database.short_);
+    struct arena *arena = db_work_arena(work);
+    struct given_back *given = arena_alloc(arena, sizeof(*given));
+    struct str_view *ids = arena_alloc(arena, count * sizeof(*ids));
+    struct str_view *leases = arena_alloc(arena, count * sizeof(*leases));
+
+    for (size_t i = 0; i < count; i++) {
+        ids[i] = str_view_of(jobs[i]->id);
+        leases[i] = str_view_of(jobs[i]->lease);
+    }
+    *given = (struct given_back){ routing, arena_strdup(arena, jobs[0]->tenant) };
+    const struct db_param params[] = {
+        DB_PARAM_TEXT(given->tenant),
+        { .type = DB_UUID_ARRAY, .items = ids, .count = count },
+        { .type = DB_UUID_ARRAY, .items = leases, .count = count },
+    };
+    db_work_add(work, &routing_sql_end_leases, params, COUNT_OF(params));
+    db_work_run(work, on_given_back, given);
+}
+
+static void give_back(struct pull *pull)
+{
+    size_t first = 0;
+
+    for (size_t i = 1; i <= pull->job_count; i++) {
+        if (i < pull->job_count && strcmp(pull->jobs[i]->tenant, pull->jobs[first]->tenant) == 0)
+            continue;
+        give_back_some(pull->call->routing, pull->jobs + first, i - first);
+        first = i;
+    }
+}
+
+static void on_gone(void *arg)
+{
+    struct pull *pull = arg;
+
+    stats_add(pull->call->routing->stats, ROUTING_PULLS_GONE, 1);
+    pull->is_gone = true;
+    on_time_up(pull);
+}
+
 /* ---- asking ---- */
 
 static void pull_move(struct pull *pull, enum pull_step step)
@@ -97,15 +159,17 @@ static void pull_move(struct pull *pull, enum pull_step step)
 static void pull_settle(struct pull *pull)
 {
     pull_move(pull, PULL_WAITING);
+    if (pull->is_gone)
+        give_back(pull);
     if (pull->job_count > 0 || pull->is_over)
         pull_end(pull, NULL);
 }
 
-/* Asks for the next tenant that is due; with none left, waits or ends. */
+/* Asks for the next tenant that is due; with none left, or nobody to give it to, waits or ends. */
 static void pull_ask(struct pull *pull)
 {
     struct routing *routing = pull->call->routing;
-    size_t room = pull->jobs_max - pull->job_count;
+    size_t room = pull->is_gone ? 0 : pull->jobs_max - pull->job_count;
 
     for (pull->asking = 0; pull->asking < pull->tenant_count && room > 0; pull->asking++) {
         struct pull_tenant *tenant = &pull->tenants[pull->asking];
@@ -340,6 +404,7 @@ void routing_connector_pull(Guichet__V1__Connector_Service *service, const Guich
     stats_set(routing->stats, ROUTING_PULLS_WAITING, ++routing->pulls->count);
     wait_ms = routing->pulls->is_draining ? 0 : wait_of(pull, input);
     loop_timer_start(pull->timer, wait_ms, 0);
+    mesh_request_on_gone(call->request, on_gone, pull);
     pull_ask(pull);
 }
 

@@ -156,6 +156,7 @@ SQL(get_account, "SELECT " ACCOUNT_COLUMNS " FROM routing.channel_account c WHER
 /* ---- deliveries ---- */
 SQL(pull, "SELECT id, account_id, lease, lease_until, attempt, payload, kind, media_delivery"
           " FROM routing.pull($1::text, $2::text[], $3::uuid[], $4::bigint, $5::integer)");
+SQL(end_leases, "SELECT routing.end_leases($1::text, $2::uuid[], $3::uuid[])");
 SQL(start,
     "SELECT is_granted, reason, lease_ms FROM routing.start($1::text, $2::uuid, $3::uuid, $4::bigint,"
     " $5::text[])");

@@ -48,6 +48,7 @@ extern const struct db_statement routing_sql_get_account; /* tenant, account */
 
 /* ---- deliveries ---- */
 extern const struct db_statement routing_sql_pull;  /* tenant, accounts[], leases[], lease ms, media most */
+extern const struct db_statement routing_sql_end_leases; /* tenant, ids[], leases[] */
 extern const struct db_statement routing_sql_start; /* tenant, id, lease, lease ms */
 extern const struct db_statement routing_sql_report;
 extern const struct db_statement routing_sql_end_job;        /* tenant, id, state */

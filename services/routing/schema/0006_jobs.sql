@@ -195,6 +195,19 @@ BEGIN
     END IF;
 END $$;
 
+-- Leases nobody was told of end now: their holder had left before the answer. What follows is what follows when
+-- they run out (routing.expire_leases(), routing.expire_jobs()), but that it was no attempt of a job's.
+CREATE FUNCTION routing.end_leases(p_tenant text, p_ids uuid[], p_leases uuid[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM routing.lock_tenant(p_tenant);
+    UPDATE routing.delivery d SET deadline_at = clock_timestamp()
+    FROM unnest(p_ids, p_leases) l (id, lease)
+    WHERE d.tenant = p_tenant AND d.id = l.id AND d.lease = l.lease AND d.state = 2;
+    UPDATE routing.job j SET deadline_at = clock_timestamp(), attempt_count = j.attempt_count - 1
+    FROM unnest(p_ids, p_leases) l (id, lease)
+    WHERE j.tenant = p_tenant AND j.id = l.id AND j.lease = l.lease AND j.state = 2;
+END $$;
+
 CREATE FUNCTION routing.requeue_job(p_tenant text, p_id uuid, p_delay_ms bigint, p_code text, p_text text)
 RETURNS void LANGUAGE sql AS $$
     UPDATE routing.job
