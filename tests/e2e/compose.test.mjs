@@ -34,7 +34,7 @@ function stories() {
   let containers, alice, events, built, started
   const customer = '+33639981234'
   const first = 'Bonjour, ma commande n’est pas arrivée'
-  let conversation
+  let conversation, pictured
 
   before(async () => {
     containers = await new Containers().start()
@@ -142,6 +142,7 @@ function stories() {
       containers.docker('unpause', containers.inspect('provider').Id)
     }
     await stored(event, picture)
+    pictured = { event, picture }
   })
 
   test('an agent sends a picture: the provider reads the same bytes from its link', async () => {
@@ -194,6 +195,7 @@ function stories() {
     await login()
     const messages = await alice.all(`/conversations/${conversation}/messages`)
     assert.ok(messages.some((message) => message.content.parts[0]?.text?.text === first))
+    await stored(pictured.event, pictured.picture)
     await story('le lendemain')
   })
 }
