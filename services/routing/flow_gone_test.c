@@ -60,11 +60,13 @@ static void test_gone_while_leasing(void **state)
     announce(&house, "given", "0123456789abcdef");
     queue_delivery(&house, 1);
     UNTIL(&house,
-          count_value(&house, "SELECT count(*) FROM routing.delivery WHERE tenant = 'given' AND state = 1") == 1);
+          count_value(&house, "SELECT count(*) FROM routing.delivery WHERE tenant = 'given' AND state = 1") ==
+              1);
     PQclear(PQexec(other, "BEGIN; SELECT FROM routing.counter WHERE tenant = 'given' FOR UPDATE"));
     start_pull(&house, 1, 8000);
-    UNTIL(&house, count_value(&house, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                                      " AND wait_event_type = 'Lock' AND query LIKE '%routing.pull(%'") == 1);
+    UNTIL(&house,
+          count_value(&house, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                              " AND wait_event_type = 'Lock' AND query LIKE '%routing.pull(%'") == 1);
     mesh_client_free(&house.pull);
     UNTIL(&house, value_of(&house, ROUTING_PULLS_GONE) == 1);
     assert_int_equal(value_of(&house, ROUTING_PULLS_WAITING), 1); /* until it knows what it was given */
