@@ -82,6 +82,16 @@ DO $$ BEGIN
     PERFORM t.check_all('media');
 END $$;
 
+-- case: a lease given back is no attempt
+SELECT t.picture(7);
+DO $$ BEGIN
+    ASSERT t.pulled() = '{1}' AND (t.job(7)).attempt_count = 1, 'leased';
+    PERFORM routing.end_leases('demo', ARRAY[(t.job(7)).id], ARRAY[(t.job(7)).lease]);
+    ASSERT t.expires() = '{1}' AND (t.job(7)).state = 1 AND (t.job(7)).attempt_count = 0, 'as before';
+    PERFORM routing.end_leases('demo', ARRAY[(t.job(7)).id], ARRAY[t.id(77)]);
+    ASSERT (t.job(7)).attempt_count = 0, 'not leased: nothing to give back';
+END $$;
+
 -- case: media that cannot be had: five attempts, context, a dead letter; replayed when it is pending again
 SELECT t.picture(7);
 DO $$
