@@ -58,7 +58,7 @@ static const struct {
       "\"sha256\":\"3q2+7w==\"}",
       "{\"state\":\"stored\",\"disposition\":\"voice_note\",\"content_type\":\"\",\"file_name\":\"\","
       "\"size_bytes\":\"0\",\"sha256\":\"3q2+7w==\",\"provider_url\":\"\",\"provider_media_id\":\"\","
-      "\"caption\":\"\",\"content_id\":\"\",\"duration_ms\":0,\"error\":\"\"}" },
+      "\"caption\":\"\",\"content_id\":\"\",\"duration_ms\":0,\"error\":\"\",\"link_url\":\"\"}" },
     { "enum unspecified is null; zero with a name is not", AGENT, "{\"tenant\":\"demo\"}",
       "{\"tenant\":\"demo\"}",
       "{\"id\":\"\",\"login\":\"\",\"display_name\":\"\",\"role\":null,\"presence\":\"offline\","

@@ -189,7 +189,7 @@ static enum MHD_Result on_head(struct http_connection *connection, const char *m
     if (length != NULL && strtoull(length, NULL, 10) > body_max_bytes(exchange)) {
         http_server_count_limit(connection->server);
         /* A client that waits for 100 sends no body once it has the answer. */
-        if (http_exchange_header(exchange, "Expect") != NULL)
+        if (http_exchange_header(exchange, "Expect") != NULL && exchange->sink.piece == NULL)
             return refuse(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
         return http_connection_refuse_raw(connection, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too large");
     }

@@ -286,9 +286,11 @@ static void refusals_in_the_middle(void **state)
         size_t len, pause_at, answer_at;
         bool is_chunked;
         int gone;
+        bool is_expecting;
     } cases[] = {
         { "the handler has seen enough", "HTTP/1.1 403 ", LARGE_BYTES, 0, 1000000, false, 0 },
         { "told too large", "HTTP/1.1 413 ", SINK_MAX_BYTES + 1, 0, 0, false, 1 },
+        { "told too large, by one who asks first", "HTTP/1.1 413 ", SINK_MAX_BYTES + 1, 0, 0, false, 1, true },
         { "too large as it comes", "HTTP/1.1 413 ", SINK_MAX_BYTES + 1, 0, 0, true, 1 },
         { "the sink never goes on", "HTTP/1.1 503 ", LARGE_BYTES, 10000, 0, false, 1 },
     };
@@ -307,9 +309,9 @@ static void refusals_in_the_middle(void **state)
         fixture->answer[0] = '\0';
         snprintf(head, sizeof(head),
                  cases[i].is_chunked
-                     ? "POST /sink HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n"
-                     : "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n",
-                 cases[i].len);
+                     ? "POST /sink HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%zx\r\n%s"
+                     : "POST /sink HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n%s\r\n",
+                 cases[i].len, cases[i].is_expecting ? "Expect: 100-continue\r\n" : "");
         client_head(fd, head);
         client_upload(fixture, fd, cases[i].len, &sum);
         if (strncmp(fixture->answer, cases[i].wanted, strlen(cases[i].wanted)) != 0)

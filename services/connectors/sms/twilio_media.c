@@ -13,16 +13,25 @@ struct place {
     struct str_view scheme, host; /* host with its port */
 };
 
-/* false: no absolute http or https URL, or one that names a user. */
+/* Where readers of URLs disagree: a backslash ends the host for some and is part of a user's name for others. */
+static bool is_plain(const char *url)
+{
+    for (const char *c = url; *c != '\0'; c++)
+        if (*c <= ' ' || *c >= 0x7f || *c == '\\')
+            return false;
+    return true;
+}
+
+/* false: no absolute http or https URL, or one that names a user or that may be read in two ways. */
 static bool read_place(const char *url, struct place *ret_place)
 {
     const char *colon = strstr(url, "://");
     struct place place;
 
-    if (colon == NULL)
+    if (colon == NULL || !is_plain(url))
         return false;
     place.scheme = (struct str_view){ url, (size_t)(colon - url) };
-    place.host = (struct str_view){ colon + 3, strcspn(colon + 3, "/?#\\") };
+    place.host = (struct str_view){ colon + 3, strcspn(colon + 3, "/?#") };
     *ret_place = place;
     return place.host.len > 0 && memchr(place.host.data, '@', place.host.len) == NULL &&
            (str_equal_nocase(place.scheme, STR_LITERAL("https")) ||
