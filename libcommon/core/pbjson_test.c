@@ -86,7 +86,8 @@ static const struct {
       "\"delivery\":{\"id\":\"d\",\"message_id\":\"\",\"conversation_id\":\"\",\"thread_id\":\"\","
       "\"account_id\":\"\","
       "\"state\":null,\"attempt_count\":0,\"provider_id\":\"\",\"reason\":null,\"provider_code\":\"\","
-      "\"provider_text\":\"\"},\"presence\":\"offline\"}" },
+      "\"provider_text\":\"\"},\"presence\":\"offline\",\"dead_letter_id\":"
+      "\"\",\"other_customer_id\":\"\",\"other_conversation_id\":\"\"}" },
     { "escaped text", LOCATION, "{\"name\":\"a\\\"\\u00e9\\n\"}", "{\"name\":\"a\\\"\xC3\xA9\\n\"}", NULL },
     { "sha256 keeps its digits in camel case", MEDIA, "{\"sha256\":\"AA==\"}", "{\"sha256\":\"AA==\"}",
       NULL },

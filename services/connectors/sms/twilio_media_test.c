@@ -20,7 +20,7 @@ static const struct {
     { "a backslash that hides a user", "https://api.twilio.com", "https://api.twilio.com\\@evil.example/x", false, false },
     { "a blank", "https://api.twilio.com", "https://api.twilio.com /x", false, false },
     { "a tab", "https://api.twilio.com", "https://api.twilio.com\t@evil.example/x", false, false },
-    { "not ASCII", "https://api.twilio.com", "https://api.twilio.com\xe3\x80\x82evil.example/x", false, false },
+    { "not ASCII", "https://api.twilio.com", "https://api.twilio.com\xe3\x80\x82" "evil.example/x", false, false },
     { "elsewhere", "https://api.twilio.com", "https://media.example/x.jpg", true, false },
     { "the stand-in", "http://127.0.0.1:8099/demo", "http://127.0.0.1:8099/media/1", true, true },
     { "beside the stand-in", "http://127.0.0.1:8099/demo", "http://127.0.0.1:8100/media/1", true, false },
