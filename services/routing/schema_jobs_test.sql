@@ -82,7 +82,20 @@ DO $$ BEGIN
     PERFORM t.check_all('media');
 END $$;
 
--- case: a lease given back is no attempt
+-- case: leases given back: what was not started is queued again, under that lease only
+SELECT t.sends(1, 1, 1), t.sends(2, 2, 1);
+DO $$ BEGIN
+    PERFORM t.pulls();
+    PERFORM t.starts(1);
+    PERFORM routing.end_leases('demo', ARRAY[t.id(1), t.id(2)], ARRAY[t.lease_of(1), t.id(77)]);
+    ASSERT (SELECT lease_ms > 50000 FROM routing.next_due('demo')), 'started; and another lease: both stand';
+    PERFORM routing.end_leases('demo', ARRAY[t.id(2)], ARRAY[t.lease_of(2)]);
+    ASSERT (SELECT lease_ms = 0 FROM routing.next_due('demo')) AND NOT t.starts(2), 'over';
+    PERFORM routing.expire_leases('demo', '{1000}', 600000);
+    ASSERT t.state(1) = 3 AND t.state(2) = 1 AND t.pulls(p_lease => 6000) = 1, 'for the next at once';
+END $$;
+
+-- case: a job's lease given back is no attempt
 SELECT t.picture(7);
 DO $$ BEGIN
     ASSERT t.pulled() = '{1}' AND (t.job(7)).attempt_count = 1, 'leased';
