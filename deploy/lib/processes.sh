@@ -14,6 +14,13 @@ as_owner() {
     fi
 }
 
+# write_as_owner UMASK FILE: standard input, into a new file. Never as root: the folders are the owner's, and a link in
+# them may lead anywhere.
+write_as_owner() {
+    rm -f "$2"
+    as_owner sh -c 'umask "$1"; cat >"$2"' sh "$1" "$2"
+}
+
 process_runs() {
     local pid
     pid=$(cat "$var/run/$1.pid" 2>/dev/null) && [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null || return 1
@@ -37,12 +44,11 @@ process_start() {
     (
         cd /
         umask 077
-        if [ "$(id -u)" = 0 ] && [ "$owner" != root ]; then
-            setsid setpriv --reuid="$owner" --regid="$owner" --clear-groups "$@" </dev/null >>"$var/log/$name.log" 2>&1 &
-        else
-            setsid "$@" </dev/null >>"$var/log/$name.log" 2>&1 &
-        fi
-        echo $! >"$var/run/$name.pid"
+        local as=()
+        [ "$(id -u)" != 0 ] || [ "$owner" = root ] || as=(setpriv --reuid="$owner" --regid="$owner" --clear-groups)
+        # All of these become the program in turn, under one number.
+        setsid "${as[@]}" sh -c 'log=$1; shift; exec "$@" </dev/null >>"$log" 2>&1' sh "$var/log/$name.log" "$@" &
+        echo $! | write_as_owner 022 "$var/run/$name.pid"
     )
     # Until the new process is the program, and no longer what starts it.
     for running in $(seq 100); do
