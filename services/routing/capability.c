@@ -9,6 +9,8 @@
 #include "core/duration.h"
 #include "core/str.h"
 
+enum { PARTS_MAX = 100 };
+
 static size_t count_utf16(struct str_view text)
 {
     size_t count = 0;
@@ -77,11 +79,30 @@ static const char *missing_for(const Guichet__V1__Capabilities *capabilities, co
     }
 }
 
+/* Before anything is asked about each part. */
+static bool check_count(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Content *content,
+                        struct err *err)
+{
+    size_t count = 0;
+
+    if (content->n_parts > PARTS_MAX)
+        return err_set(err, ERR_INVALID, "the message has %zu parts, at most %d are allowed", content->n_parts,
+                       PARTS_MAX);
+    for (size_t i = 0; i < content->n_parts; i++)
+        count += content->parts[i]->kind_case == GUICHET__V1__PART__KIND_MEDIA;
+    if (capabilities->has_media && capabilities->media_max_count > 0 && count > capabilities->media_max_count)
+        return err_set(err, ERR_INVALID, "the message has %zu media, the channel takes %u", count,
+                       capabilities->media_max_count);
+    return true;
+}
+
 static bool check_parts(const Guichet__V1__Capabilities *capabilities, const Guichet__V1__Content *content,
                         bool *ret_is_template, struct err *err)
 {
     size_t total = 0;
 
+    if (!check_count(capabilities, content, err))
+        return false;
     *ret_is_template = content->n_parts > 0;
     for (size_t i = 0; i < content->n_parts; i++) {
         const Guichet__V1__Part *part = content->parts[i];
@@ -188,7 +209,6 @@ bool routing_capability_check_media(const Guichet__V1__Capabilities *capabilitie
                                     const Guichet__V1__Content *content, struct err *err)
 {
     uint64_t total = 0;
-    size_t count = 0;
 
     for (size_t i = 0; i < content->n_parts; i++) {
         const Guichet__V1__Part *part = content->parts[i];
@@ -197,12 +217,8 @@ bool routing_capability_check_media(const Guichet__V1__Capabilities *capabilitie
             continue;
         if (!check_one(capabilities, part->media, i, err))
             return false;
-        count++;
         total += part->media->size_bytes;
     }
-    if (capabilities->media_max_count > 0 && count > capabilities->media_max_count)
-        return err_set(err, ERR_INVALID, "the message has %zu media, the channel takes %u", count,
-                       capabilities->media_max_count);
     if (capabilities->media_max_total_bytes > 0 && total > capabilities->media_max_total_bytes)
         return err_set(err, ERR_INVALID,
                        "the media have %" PRIu64 " bytes together, the channel takes %" PRIu64, total,

@@ -13,7 +13,8 @@ bool routing_capability_check(const Guichet__V1__Capabilities *capabilities,
                               const Guichet__V1__Content *content, bool is_start, int64_t last_inbound_us,
                               int64_t now_us, struct err *err) MUST_USE;
 
-/* The media of a message whose sizes and types are filled in: each against its type's limit, and all together. */
+/* After that: the media of a message whose sizes and types are filled in, each against its type's limit, and their
+ * sizes together. */
 bool routing_capability_check_media(const Guichet__V1__Capabilities *capabilities,
                                     const Guichet__V1__Content *content, struct err *err) MUST_USE;
 

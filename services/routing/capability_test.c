@@ -173,7 +173,6 @@ static void test_capability_media(void **state)
         { "no type", "", 1, 1, "the channel cannot send" },
         { "a longer type", "image/pngx", 400, 1, "takes 300 of image/*" },
         { "as many as may be", "image/png", 200, 3, NULL },
-        { "one too many", "image/png", 1, 4, "the message has 4 media, the channel takes 3" },
         { "too much together", "image/png", 201, 3, "603 bytes together, the channel takes 600" },
     };
     static char image[] = "image/*", png[] = "image/png";
@@ -188,11 +187,10 @@ static void test_capability_media(void **state)
     exact.max_bytes = 500;
     can.media = limits;
     can.n_media = COUNT_OF(limits);
-    can.media_max_count = 3;
     can.media_max_total_bytes = 600;
     for (size_t i = 0; i < COUNT_OF(media); i++) {
         Guichet__V1__Content content = GUICHET__V1__CONTENT__INIT;
-        Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts[] = { &part, &part, &part, &part };
+        Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts[] = { &part, &part, &part };
         Guichet__V1__Media one = GUICHET__V1__MEDIA__INIT;
         struct err err = { 0 };
         bool ok;
@@ -209,11 +207,49 @@ static void test_capability_media(void **state)
     }
 }
 
+static void test_capability_counts(void **state)
+{
+    static const struct {
+        const char *label;
+        size_t parts;
+        uint32_t most; /* of media; 0: not known */
+        const char *says; /* NULL: allowed */
+    } counts[] = {
+        { "as many as the channel takes", 3, 3, NULL },
+        { "one too many", 4, 3, "the message has 4 media, the channel takes 3" },
+        { "no limit known", 100, 0, NULL },
+        { "more than any message has", 101, 0, "the message has 101 parts, at most 100 are allowed" },
+    };
+    Guichet__V1__Media media = GUICHET__V1__MEDIA__INIT;
+    Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts[101];
+
+    (void)state;
+    part.kind_case = GUICHET__V1__PART__KIND_MEDIA;
+    part.media = &media;
+    for (size_t i = 0; i < COUNT_OF(parts); i++)
+        parts[i] = &part;
+    for (size_t i = 0; i < COUNT_OF(counts); i++) {
+        Guichet__V1__Capabilities can = GUICHET__V1__CAPABILITIES__INIT;
+        Guichet__V1__Content content = GUICHET__V1__CONTENT__INIT;
+        struct err err = { 0 };
+        bool ok;
+
+        can.has_media = true;
+        can.media_max_count = counts[i].most;
+        content.parts = parts;
+        content.n_parts = counts[i].parts;
+        ok = routing_capability_check(&can, &content, false, 0, NOW_US, &err);
+        if (ok != (counts[i].says == NULL) || (!ok && strstr(err.text, counts[i].says) == NULL))
+            fail_msg("case '%s': %s '%s'", counts[i].label, ok ? "allowed" : "refused", err.text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_capability_check),
         cmocka_unit_test(test_capability_media),
+        cmocka_unit_test(test_capability_counts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

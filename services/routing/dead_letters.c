@@ -10,6 +10,7 @@
 
 #include "core/id.h"
 #include "core/pbjson.h"
+#include "core/pbtime.h"
 #include "jobs.h"
 #include "ops/failpoint.h"
 #include "ops/log.h"
@@ -162,6 +163,25 @@ static void on_refused(const Guichet__V1__GetRefusedReply *reply, void *arg)
     answer_payload(call, raw, type);
 }
 
+/* Addresses at providers often hold a token. It is a copy of ours that is shown. */
+static void hide_address(Guichet__V1__Media *media)
+{
+    if (media != NULL)
+        media->provider_url = (char *)protobuf_c_empty_string;
+}
+
+static void hide_addresses(ProtobufCMessage *message)
+{
+    if (message->descriptor == &guichet__v1__fetch_media__descriptor) {
+        hide_address(((Guichet__V1__FetchMedia *)message)->media);
+    } else if (message->descriptor == &guichet__v1__change__descriptor) {
+        Guichet__V1__Change *change = (Guichet__V1__Change *)message;
+
+        for (size_t i = 0; i < change->n_media; i++)
+            hide_address(change->media[i]->media);
+    }
+}
+
 /* What we were to send or to do, as JSON. */
 static void answer_json(struct routing_call *call)
 {
@@ -176,6 +196,7 @@ static void answer_json(struct routing_call *call)
         answer_payload(call, letter->payload, "application/x-protobuf"); /* as it is: better than nothing */
         return;
     }
+    hide_addresses(message);
     buf_init(&json, SHOWN_MAX_BYTES);
     pbjson_append(&json, message, PBJSON_PROTO3);
     answer_payload(call, buf_view(&json), "application/json");
@@ -319,7 +340,7 @@ static void resolve(struct routing_call *call, bool is_requeued)
     const struct letter *letter = call->state;
     const struct db_param params[] = {
         DB_PARAM_TEXT(letter->tenant),  DB_PARAM_UUID(letter->id),   DB_PARAM_UUID(letter->actor),
-        DB_PARAM_TEXT(letter->by),      DB_PARAM_BOOL(is_requeued),
+        DB_PARAM_TEXT(letter->by),      DB_PARAM_BOOL(is_requeued),  DB_PARAM_TIME(pbtime_us(letter->row->at)),
     };
 
     if (FAILPOINT("routing_after_replay_before_resolve"))

@@ -47,6 +47,8 @@ struct fake_context {
     Guichet__V1__RecordResult replay_result; /* of ReplayRefused */
     unsigned replays;
     uint64_t blob_bytes; /* size of every blob; 0: there is none */
+    const char *blob_type; /* NULL: image/png */
+    unsigned blob_asks;
 };
 
 static char *fake_id(struct fake_context *fake, enum fake_part part, unsigned n)

@@ -202,11 +202,12 @@ static KIT_UNUSED void fake_get_blob(Guichet__V1__Blobs_Service *service,
     Guichet__V1__GetBlobReply reply = GUICHET__V1__GET_BLOB_REPLY__INIT;
     Guichet__V1__Blob blob = GUICHET__V1__BLOB__INIT;
 
+    fake->blob_asks++;
     if (fake_fail(closure_data, fake->blob_bytes == 0 ? ERR_NOT_FOUND : ERR_NONE))
         return;
     blob.sha256 = input->sha256;
     blob.size_bytes = fake->blob_bytes;
-    blob.content_type = (char *)"image/png";
+    blob.content_type = (char *)(fake->blob_type != NULL ? fake->blob_type : "image/png");
     reply.blob = &blob;
     closure(&reply, closure_data);
 }

@@ -59,6 +59,21 @@ static void test_flow_dead(void **state)
     close_house(&house);
 }
 
+/* An event that ends context ends it once for each attempt of the connector's, where there is one replica. */
+static void test_flow_one_attempt(void **state)
+{
+    struct house house;
+
+    (void)state;
+    open_house(&house, "once", "");
+    assert_non_null(announce(&house, "once", "0123456789abcdef"));
+    house.fake.fail_with = ERR_UNAVAILABLE;
+    assert_null(submit_dead(&house, "sms-once"));
+    assert_int_equal(house.answers[0].err.kind, ERR_UNAVAILABLE);
+    assert_int_equal(house.fake.dead_count, 1);
+    close_house(&house);
+}
+
 static Guichet__V1__AuditReply *audit(struct house *house)
 {
     Guichet__V1__AuditRequest request = GUICHET__V1__AUDIT_REQUEST__INIT;
@@ -110,6 +125,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flow_probe),
         cmocka_unit_test(test_flow_dead),
+        cmocka_unit_test(test_flow_one_attempt),
         cmocka_unit_test(test_flow_audit),
     };
 

@@ -135,6 +135,7 @@ static void test_jobs_media_that_fails(void **state)
     assert_string_equal(shown->dead_letter->reason, "410 gone");
     assert_string_equal(shown->payload_type, "application/json");
     assert_non_null(memmem(shown->payload.data, shown->payload.len, "\"partIndex\":2", 13));
+    assert_null(memmem(shown->payload.data, shown->payload.len, "provider.example", 16));
 
     assert_null(replay(&house, house.gateway, letter, alice->id));
     assert_int_equal(house.answers[0].err.kind, ERR_FORBIDDEN);
@@ -145,6 +146,29 @@ static void test_jobs_media_that_fails(void **state)
     assert_int_equal(house.fake.media.state, GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING);
     job = pull_one(&house);
     assert_int_equal(report_media(&house, job, ACCEPTED, SHA256, "")->state, IS_SENT);
+    close_house(&house);
+}
+
+static void test_jobs_media_there_after_all(void **state)
+{
+    struct house house;
+    Guichet__V1__Job *job;
+    char *letter;
+
+    (void)state;
+    open_house(&house, "late", "");
+    announce(&house, "late", "0123456789abcdef");
+    arrive_with_picture(&house);
+    job = pull_one(&house);
+    assert_int_equal(report_media(&house, job, FAILED, NULL, "410 gone")->state, IS_FAILED);
+    letter = only_letter(&house);
+    house.fake.media.fail_with = ERR_NOT_FOUND; /* its bytes are gone as well */
+    assert_int_equal(report_media(&house, job, ACCEPTED, SHA256, "")->state, IS_FAILED);
+    house.fake.media.fail_with = ERR_NONE;
+    assert_int_equal(report_media(&house, job, ACCEPTED, SHA256, "")->state, IS_SENT);
+    assert_int_equal(house.fake.media.state, GUICHET__V1__MEDIA_STATE__MEDIA_STATE_STORED);
+    assert_int_equal(show(&house, letter)->dead_letter->state, IS_REPLAYED);
+    assert_string_equal(show(&house, letter)->dead_letter->resolved_by, "late report");
     close_house(&house);
 }
 
@@ -292,20 +316,22 @@ static void test_jobs_failed_delivery(void **state)
     close_house(&house);
 }
 
-/* Replies with one part: a file of 32 bytes of hash. */
-static Guichet__V1__ReplyReply *reply_media(struct house *house, const char *agent_id, size_t hash_len)
+/* Replies with so many parts: a file of 32 bytes of hash, and what the agent says it is. */
+static Guichet__V1__ReplyReply *reply_media(struct house *house, const char *agent_id, size_t hash_len,
+                                            const char *claim, size_t count)
 {
     Guichet__V1__ReplyRequest request = GUICHET__V1__REPLY_REQUEST__INIT;
     Guichet__V1__Content content = GUICHET__V1__CONTENT__INIT;
-    Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts = &part;
+    Guichet__V1__Part part = GUICHET__V1__PART__INIT, *parts[] = { &part, &part };
     Guichet__V1__Media media = GUICHET__V1__MEDIA__INIT;
 
+    media.content_type = (char *)claim;
     media.sha256 = (ProtobufCBinaryData){ hash_len, (uint8_t *)SHA256 };
     media.file_name = (char *)"a picture.png";
     part.kind_case = GUICHET__V1__PART__KIND_MEDIA;
     part.media = &media;
-    content.parts = &parts;
-    content.n_parts = 1;
+    content.parts = parts;
+    content.n_parts = count;
     request.tenant = house->tenant;
     request.conversation_id = fake_id(&house->fake, FAKE_CONVERSATION, 7);
     request.content = &content;
@@ -321,13 +347,20 @@ static void test_jobs_reply_with_media(void **state)
         bool has_media;
         size_t hash_len;
         uint64_t blob_bytes;
+        const char *blob_type, *claim;
+        size_t count;
+        unsigned asks;    /* of context's blobs */
         const char *says; /* NULL: sent */
     } cases[] = {
-        { "the channel has none", false, 32, 10, "cannot send media" },
-        { "no file named", true, 3, 10, "part 0 names no uploaded file" },
-        { "not uploaded", true, 32, 0, "there is no such file" },
-        { "too large", true, 32, 101, "has 101 bytes, the channel takes 100 of image/*" },
-        { "right", true, 32, 100, NULL },
+        { "the channel has none", false, 32, 10, "image/png", "", 1, 0, "cannot send media" },
+        { "too many: none is looked at", true, 32, 10, "image/png", "", 2, 0, "has 2 media, the channel takes 1" },
+        { "no file named", true, 3, 10, "image/png", "", 1, 0, "part 0 names no uploaded file" },
+        { "not uploaded", true, 32, 0, "image/png", "", 1, 1, "there is no such file" },
+        { "too large", true, 32, 101, "image/png", "", 1, 1, "has 101 bytes, the channel takes 100 of image/*" },
+        { "not what is claimed", true, 32, 10, "video/mp4", "image/png", 1, 1, "cannot send video/mp4" },
+        { "claimed to be another", true, 32, 100, "image/png", "video/mp4", 1, 1, NULL },
+        { "nobody says", true, 32, 10, "application/octet-stream", "", 1, 1, "cannot send application/octet-stream" },
+        { "only the agent says", true, 32, 100, "application/octet-stream", "image/png", 1, 1, NULL },
     };
     static char type[] = "image/*";
     Guichet__V1__MediaLimit limit = GUICHET__V1__MEDIA_LIMIT__INIT, *limits = &limit;
@@ -341,6 +374,7 @@ static void test_jobs_reply_with_media(void **state)
     limit.max_bytes = 100;
     house.can.media = &limits;
     house.can.n_media = 1;
+    house.can.media_max_count = 1;
     house.can.media_delivery = GUICHET__V1__MEDIA_DELIVERY__MEDIA_DELIVERY_LINK;
     announce(&house, "links", "0123456789abcdef");
     alice = make_agent(&house, "alice", GUICHET__V1__ROLE__ROLE_AGENT);
@@ -351,15 +385,18 @@ static void test_jobs_reply_with_media(void **state)
 
         house.can.has_media = cases[i].has_media;
         house.fake.blob_bytes = cases[i].blob_bytes;
+        house.fake.blob_type = cases[i].blob_type;
+        house.fake.blob_asks = 0;
         announce(&house, "links", "0123456789abcdef");
-        sent = reply_media(&house, alice->id, cases[i].hash_len);
-        if ((sent == NULL) != (cases[i].says != NULL) ||
+        sent = reply_media(&house, alice->id, cases[i].hash_len, cases[i].claim, cases[i].count);
+        if ((sent == NULL) != (cases[i].says != NULL) || house.fake.blob_asks != cases[i].asks ||
             (cases[i].says != NULL && strstr(house.answers[0].err.text, cases[i].says) == NULL))
             fail_msg("case '%s': %s", cases[i].label, house.answers[0].err.text);
     }
     job = pull_one(&house);
     assert_int_equal(job->send->content->n_parts, 1);
     assert_int_equal(job->send->content->parts[0]->media->size_bytes, 100);
+    assert_string_equal(job->send->content->parts[0]->media->content_type, "image/png");
     assert_memory_equal(job->send->content->parts[0]->media->link_url, "https://media.example/m/", 24);
     assert_non_null(strstr(job->send->content->parts[0]->media->link_url, "/a%20picture.png"));
     close_house(&house);
@@ -384,6 +421,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_jobs_media_is_stored),
         cmocka_unit_test(test_jobs_media_that_fails),
+        cmocka_unit_test(test_jobs_media_there_after_all),
         cmocka_unit_test(test_jobs_leases_end),
         cmocka_unit_test(test_jobs_typing),
         cmocka_unit_test(test_jobs_refused_event),

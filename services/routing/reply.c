@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "capability.h"
 #include "core/duration.h"
@@ -287,6 +288,12 @@ static void ask_size(struct routing_call *call)
     guichet__v1__blobs__get_blob(mesh_client_call(call->routing->blobs, &mesh), &request, on_blob, call);
 }
 
+/* Who uploaded it first said what it is. Without their word, or with one that means nothing, the agent's counts. */
+static bool says_type(const Guichet__V1__Blob *blob)
+{
+    return blob->content_type[0] != '\0' && strcasecmp(blob->content_type, "application/octet-stream") != 0;
+}
+
 static void on_blob(const Guichet__V1__GetBlobReply *found, void *arg)
 {
     struct routing_call *call = arg;
@@ -303,7 +310,7 @@ static void on_blob(const Guichet__V1__GetBlobReply *found, void *arg)
         refuse(call, ERR_INTERNAL, "context says nothing of the blob");
     } else {
         media->size_bytes = found->blob->size_bytes;
-        if (media->content_type[0] == '\0')
+        if (says_type(found->blob) || media->content_type[0] == '\0')
             media->content_type = copy_text(call, found->blob->content_type);
         reply->part++;
         ask_size(call);

@@ -56,10 +56,19 @@ $$;
 CREATE FUNCTION t.letter() RETURNS routing.dead_letter LANGUAGE sql AS $$
     SELECT * FROM routing.dead_letter WHERE tenant = 'demo' ORDER BY id DESC LIMIT 1
 $$;
-CREATE FUNCTION t.replays(p_letter uuid, p_actor uuid DEFAULT NULL, p_is_requeued boolean DEFAULT false)
+-- `p_at`: the letter as it was when it was taken; NULL: as it is.
+CREATE FUNCTION t.replays(p_letter uuid, p_actor uuid DEFAULT NULL, p_is_requeued boolean DEFAULT false,
+                          p_at timestamptz DEFAULT NULL)
 RETURNS boolean LANGUAGE sql AS $$
-    SELECT is_changed FROM routing.replay_dead_letter('demo', p_letter, p_actor, 'guichetctl root', p_is_requeued)
+    SELECT is_changed FROM routing.replay_dead_letter('demo', p_letter, p_actor, 'guichetctl root', p_is_requeued,
+        coalesce(p_at, (SELECT at FROM routing.dead_letter WHERE tenant = 'demo' AND id = p_letter)))
 $$;
+-- The part cannot be had, and context has heard it.
+CREATE FUNCTION t.fails(p_message integer) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    ASSERT t.pulled() = '{1}' AND t.says(t.job(p_message), 3) = 2, 'failed for good';
+    PERFORM routing.end_job('demo', (t.job(p_message)).id, 4);
+END $$;
 
 -- case: media: a job for each pending part, once; stored only after context has heard
 SELECT t.more(1, 1, 7, '{0,2,3}', '{1,1,2}', p_is_new => true);
@@ -142,6 +151,52 @@ BEGIN
     ASSERT (SELECT count(*) = 1 FROM routing.dead_letter) AND (t.letter()).state = 1
            AND (t.letter()).replay_count = 1, 'the same row, open again';
     PERFORM t.check_all('dead media');
+END $$;
+
+-- case: a part that fails again before its replay is written down stays a dead letter
+SELECT t.picture(7);
+DO $$
+DECLARE
+    v_taken routing.dead_letter;
+BEGIN
+    PERFORM t.fails(7);
+    v_taken := t.letter();
+    PERFORM t.more(10, 1, 7, '{0}', '{1}');
+    PERFORM t.fails(7);
+    ASSERT t.replays(v_taken.id, p_is_requeued => true, p_at => v_taken.at), 'counted';
+    ASSERT (t.job(7)).state = 4 AND (t.letter()).id = v_taken.id AND (t.letter()).state = 1
+           AND (t.letter()).replay_count = 1 AND (t.letter()).replay_error = 'it failed again: gone', (t.letter())::text;
+    ASSERT t.last('type') = '16', 'not told as replayed';
+    v_taken := t.letter();
+    PERFORM t.more(10, 1, 7, '{0}', '{1}');
+    ASSERT t.pulled() = '{1}' AND t.replays(v_taken.id, p_is_requeued => true, p_at => v_taken.at)
+           AND (t.letter()).state = 2 AND (t.letter()).replay_error = '', 'under way: resolved';
+    PERFORM t.check_all('replayed twice');
+END $$;
+
+-- case: a part given up that is there after all resolves its dead letter
+SELECT t.picture(7);
+DO $$
+DECLARE
+    v_last bigint;
+BEGIN
+    PERFORM t.fails(7);
+    ASSERT t.says(t.job(7), 2) = 0 AND t.says(t.job(7), 3) = 0 AND (t.job(7)).state = 4, 'it has failed already';
+    ASSERT t.says(t.job(7), 1, t.id(77)) = 1 AND (t.job(7)).state = 4 AND (t.letter()).state = 1, 'context hears first';
+    ASSERT (SELECT state = 4 AND NOT is_dead FROM routing.end_job('demo', (t.job(7)).id, 3)), 'done';
+    ASSERT (t.job(7)).state = 3 AND (t.letter()).state = 2 AND (t.letter()).resolved_by = 'late report'
+           AND (t.letter()).replay_count = 0, (t.letter())::text;
+    ASSERT t.last('type') = '17' AND t.last('dead_letter_id') = (t.letter()).id::text, 'told';
+    v_last := t.last('sequence');
+    ASSERT t.says(t.job(7), 1) = 0 AND NOT (SELECT is_dead FROM routing.end_job('demo', (t.job(7)).id, 3))
+           AND t.last('sequence')::bigint = v_last, 'once';
+    ASSERT NOT t.replays((t.letter()).id, p_is_requeued => true), 'nothing to replay';
+    PERFORM t.more(10, 1, 7, '{0}', '{1}'), t.fails(7);
+    ASSERT (t.letter()).state = 1, 'open again';
+    PERFORM routing.drop_dead_letter('demo', (t.letter()).id, NULL, 'me');
+    ASSERT t.says(t.job(7), 1) = 1 AND (SELECT state = 4 FROM routing.end_job('demo', (t.job(7)).id, 3))
+           AND (t.letter()).state = 3, 'dropped stays dropped';
+    PERFORM t.check_all('late');
 END $$;
 
 -- case: leases of jobs that end are offered again, to the fifth
@@ -343,6 +398,29 @@ DO $$ BEGIN
     PERFORM t.more(13, 4, p_other => 1, p_state => 2), t.more(13, 5, p_other => 404);
     ASSERT t.who(4) = -1 AND t.who(5) = 0, 'closed; unknown';
     PERFORM t.check_all('splits');
+END $$;
+
+-- case: jobs that have ended are not read when threads move
+SELECT t.agent(11, 1);
+SELECT t.picture(7);
+INSERT INTO routing.job (tenant, id, kind, account_id, conversation_id, thread_id, message_id, part_index, state,
+                         queued_at, next_attempt_at, updated_at, payload)
+SELECT 'demo', gen_random_uuid(), 1, 'sms-1-demo', t.id(1), t.id(10001), gen_random_uuid(), 0, 3, now(), now(), now(), ''
+FROM generate_series(1, 5000);
+ANALYZE routing.job;
+DO $$
+DECLARE
+    v_line text;
+    v_plan text := '';
+BEGIN
+    FOR v_line IN EXPLAIN UPDATE routing.job SET conversation_id = t.id(2)
+                  WHERE tenant = 'demo' AND conversation_id = t.id(1) AND state NOT IN (3, 4) LOOP
+        v_plan := v_plan || v_line;
+    END LOOP;
+    ASSERT v_plan LIKE '%job_conversation%', v_plan;
+    PERFORM t.more(13, 2, p_other => 1, p_threads => '{10001}');
+    ASSERT (t.job(7)).conversation_id = t.id(2), 'what is under way follows';
+    ASSERT (SELECT count(*) = 5000 FROM routing.job WHERE conversation_id = t.id(1)), 'what has ended stays';
 END $$;
 
 -- case: a conversation joined into another closes and frees its agent

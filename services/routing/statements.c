@@ -196,7 +196,8 @@ SQL(take_dead_letter,
     "SELECT " DEAD_LETTER_COLUMNS ", l.payload, l.payload_type"
     " FROM routing.take_dead_letter($1::text, $2::uuid, $3::uuid) l");
 SQL(replay_dead_letter, "SELECT event_sequence, is_changed"
-                        " FROM routing.replay_dead_letter($1::text, $2::uuid, $3::uuid, $4::text, $5::boolean)");
+                        " FROM routing.replay_dead_letter($1::text, $2::uuid, $3::uuid, $4::text, $5::boolean,"
+                        " $6::timestamptz)");
 SQL(fail_replay,
     "SELECT event_sequence, is_changed FROM routing.fail_replay($1::text, $2::uuid, $3::uuid, $4::text)");
 SQL(drop_dead_letter,

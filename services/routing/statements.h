@@ -64,7 +64,7 @@ extern const struct db_statement
 extern const struct db_statement routing_sql_count_dead_letters; /* tenants[]: open ones */
 extern const struct db_statement routing_sql_get_dead_letter;    /* tenant, id */
 extern const struct db_statement routing_sql_take_dead_letter;   /* tenant, id, actor */
-extern const struct db_statement routing_sql_replay_dead_letter; /* tenant, id, actor, by, is requeued */
+extern const struct db_statement routing_sql_replay_dead_letter; /* tenant, id, actor, by, is requeued, at */
 extern const struct db_statement routing_sql_fail_replay;        /* tenant, id, actor, error */
 extern const struct db_statement routing_sql_drop_dead_letter;   /* tenant, id, actor, by */
 

@@ -180,6 +180,8 @@ void routing_connector_submit(Guichet__V1__Connector_Service *service,
     request.voided = input->voided;
     request.n_voided = input->n_voided;
     mesh = routing_call_mesh(call, input->tenant);
+    /* With one replica, an event that ends it would end it again by our own repetition: the connector repeats. */
+    mesh.no_retry = routing->config->context.count == 1;
     mesh.lane = input->n_events > 0 ? lane_of(input->tenant, input->events[0]) : 0;
     guichet__v1__context__record(mesh_client_call(routing->context, &mesh), &request, on_recorded, call);
 }

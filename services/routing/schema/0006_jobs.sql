@@ -37,6 +37,8 @@ CREATE INDEX job_next ON routing.job (tenant, next_attempt_at) WHERE state = 1;
 CREATE INDEX job_leased ON routing.job (tenant, account_id, kind) WHERE state = 2;
 CREATE INDEX job_deadline ON routing.job (tenant, deadline_at) WHERE deadline_at IS NOT NULL;
 CREATE INDEX job_ended ON routing.job (tenant, updated_at) WHERE state IN (3, 4);
+-- For routing.move_threads(), which holds the tenant's lock.
+CREATE INDEX job_conversation ON routing.job (tenant, conversation_id) WHERE state NOT IN (3, 4);
 
 -- Media parts of the changes of a batch: what is pending becomes a job, once; what is pending again is tried
 -- anew. `p_change` says which change each part is of, from 1.
@@ -217,16 +219,21 @@ RETURNS void LANGUAGE sql AS $$
     WHERE tenant = p_tenant AND id = p_id
 $$;
 
--- Done (3) or failed (4); a failed one is a dead letter. What has ended stays as it is; `io_sequence` grows
--- where something is told.
+-- Done (3) or failed (4); a failed one is a dead letter. What has ended stays as it is, but for a part that had
+-- failed and is there after all: nothing is left to replay. `io_sequence` grows where something is told.
 CREATE FUNCTION routing.close_job(p_tenant text, p_id uuid, p_state integer, INOUT io_sequence bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     v_job routing.job;
+    v_was smallint;
 BEGIN
+    SELECT state INTO v_was FROM routing.job WHERE tenant = p_tenant AND id = p_id;
     UPDATE routing.job SET state = p_state, deadline_at = NULL, updated_at = clock_timestamp()
-    WHERE tenant = p_tenant AND id = p_id AND state NOT IN (3, 4) RETURNING * INTO v_job;
-    IF FOUND AND p_state = 4 THEN
+    WHERE tenant = p_tenant AND id = p_id AND (state NOT IN (3, 4) OR (state = 4 AND kind = 1 AND p_state = 3))
+    RETURNING * INTO v_job;
+    IF FOUND AND v_was = 4 THEN
+        io_sequence := routing.resolve_late(p_tenant, p_id, io_sequence);
+    ELSIF FOUND AND p_state = 4 THEN
         io_sequence := routing.add_dead_letter(p_tenant, NULL, 3, p_id::text, v_job.account_id,
             v_job.conversation_id, v_job.message_id,
             coalesce(nullif(v_job.provider_text, ''), 'no connector reported it done'), v_job.attempt_count,
@@ -280,8 +287,8 @@ BEGIN
     v_is_ours := v_job.lease IS NOT DISTINCT FROM p_lease AND v_job.state IN (2, 5);
     ask := 0;
     IF p_kind = 1 THEN
-        -- The bytes are there: true whoever says so.
-        IF v_job.kind = 1 AND v_job.state IN (1, 2, 5) THEN
+        -- The bytes are there: true whoever says so, and however late.
+        IF v_job.kind = 1 AND v_job.state IN (1, 2, 4, 5) THEN
             ask := 1;
         ELSIF v_is_ours THEN
             event_sequence := routing.close_job(p_tenant, p_id, 3, event_sequence);
@@ -312,7 +319,7 @@ DECLARE
     v_before bigint := routing.lock_tenant(p_tenant);
 BEGIN
     event_sequence := routing.close_job(p_tenant, p_id, p_state, v_before);
-    is_dead := event_sequence > v_before;
+    is_dead := p_state = 4 AND event_sequence > v_before;
     PERFORM routing.finish(p_tenant, event_sequence, true);
     SELECT routing.job_state(j.state) INTO state FROM routing.job j WHERE j.tenant = p_tenant AND j.id = p_id;
     RETURN NEXT;

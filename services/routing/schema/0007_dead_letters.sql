@@ -128,6 +128,19 @@ BEGIN
         || CASE WHEN p_actor IS NULL THEN ' by ' || p_by ELSE '' END, io_sequence);
 END $$;
 
+-- A job given up is reported done after all.
+CREATE FUNCTION routing.resolve_late(p_tenant text, p_job uuid, INOUT io_sequence bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    v_id uuid;
+BEGIN
+    UPDATE routing.dead_letter
+    SET state = 2, resolved_at = clock_timestamp(), resolved_by = 'late report', replay_error = ''
+    WHERE tenant = p_tenant AND kind = 3 AND source = p_job::text AND state = 1 RETURNING id INTO v_id;
+    IF FOUND THEN
+        io_sequence := routing.tell_dead_letter(p_tenant, v_id, 17, NULL, 'done by a late report', io_sequence);
+    END IF;
+END $$;
+
 -- Back into its thread's line, as if it were new: the one exception to "states move forward only", because a
 -- person asks for it, and only from failed.
 CREATE FUNCTION routing.revive_delivery(p_letter routing.dead_letter, INOUT io_sequence bigint)
@@ -157,9 +170,10 @@ BEGIN
 END $$;
 
 -- Tries it again: deliveries and jobs go back into their line; of an event context has recorded it already.
--- `p_is_requeued`: the job's part goes back by the feed. One that is not open stays as it is.
+-- `p_is_requeued`: the job's part goes back by the feed, and may have been fetched and have failed again before
+-- we are here; then the letter is younger than `p_at`, and stays open. One that is not open stays as it is.
 CREATE FUNCTION routing.replay_dead_letter(p_tenant text, p_id uuid, p_actor uuid, p_by text,
-                                           p_is_requeued boolean)
+                                           p_is_requeued boolean, p_at timestamptz)
 RETURNS TABLE (event_sequence bigint, is_changed boolean) LANGUAGE plpgsql AS $$
 DECLARE
     v_letter routing.dead_letter;
@@ -167,7 +181,9 @@ BEGIN
     event_sequence := routing.lock_tenant(p_tenant);
     v_letter := routing.take_dead_letter(p_tenant, p_id, p_actor);
     is_changed := v_letter.state = 1;
-    IF is_changed THEN
+    IF is_changed AND p_is_requeued AND v_letter.at > p_at THEN
+        PERFORM routing.fail_replay(p_tenant, p_id, p_actor, 'it failed again: ' || v_letter.reason);
+    ELSIF is_changed THEN
         IF v_letter.kind = 2 THEN
             event_sequence := routing.revive_delivery(v_letter, event_sequence);
         ELSIF v_letter.kind = 3 AND NOT p_is_requeued THEN
