@@ -92,6 +92,18 @@ static void on_take_list(struct chat *chat, int status, struct json_object *valu
     fprintf(stderr, "! no conversation %u in your list\n", chat->conversation_number);
 }
 
+/* A text as it is, a file as a line with its link. */
+static void print_part(const char *direction, struct json_object *part)
+{
+    struct json_object *text = json_member(part, "text"), *media = json_member(part, "media");
+
+    if (text != NULL)
+        printf("  %-8s %s\n", direction, json_str(text, "text"));
+    else if (media != NULL)
+        printf("  %-8s [%s, %s] %s%s\n", direction, json_str(media, "content_type"), json_str(media, "state"),
+               json_str(media, "link_url"), json_str(media, "error"));
+}
+
 static void on_history(struct chat *chat, int status, struct json_object *value)
 {
     struct json_object *items = list_items(value);
@@ -104,12 +116,8 @@ static void on_history(struct chat *chat, int status, struct json_object *value)
                            *content = json_member(item, "content");
         struct json_object *parts = content != NULL ? json_member(content, "parts") : NULL;
 
-        for (size_t p = 0; parts != NULL && p < json_object_array_length(parts); p++) {
-            struct json_object *text = json_member(json_object_array_get_idx(parts, p), "text");
-
-            if (text != NULL)
-                printf("  %-8s %s\n", json_str(item, "direction"), json_str(text, "text"));
-        }
+        for (size_t p = 0; parts != NULL && p < json_object_array_length(parts); p++)
+            print_part(json_str(item, "direction"), json_object_array_get_idx(parts, p));
     }
     fflush(stdout);
 }

@@ -60,6 +60,8 @@ static void print_event(struct chat *chat, struct json_object *event)
         return;
     if (strcmp(type, "message_received") == 0 && message != NULL)
         printf("[%lld] customer: %s\n", (long long)number, json_str(message, "text"));
+    else if (strcmp(type, "message_updated") == 0)
+        printf("[%lld] a file of it has come, or failed: /history shows it\n", (long long)number);
     else if (strcmp(type, "conversation_closed") == 0)
         printf("[%lld] closed\n", (long long)number);
     else if (strcmp(type, "delivery_updated") == 0 && delivery != NULL)
