@@ -31,6 +31,7 @@ static const struct failpoint_info {
     { "context_blob_before_chunk", "a chunk of an upload has arrived and is not stored" },
     { "context_blob_after_chunk_commit_before_reply", "a chunk is stored, nobody knows it" },
     { "context_blob_before_store_put", "what will be put into a store is written down, and not put there" },
+    { "context_blob_between_groups", "some of the blob is in its file, and no more comes" },
     { "context_blob_after_store_put_before_commit", "the store has the blob, there is no row of it" },
     { "context_blob_before_finish_commit", "an upload is hashed and stored, and no blob yet" },
     { "context_blob_after_finish_commit_before_reply", "the blob is there, nobody knows it" },

@@ -349,8 +349,9 @@ static void run_rows(struct audit *audit)
     work = db_work_new(audit->call->context->database.long_);
     db_work_add(work, &context_audit_rows,
                 (struct db_param[]){ DB_PARAM_TEXT(audit->call->tenant), DB_PARAM_UUID(audit->after),
-                                     DB_PARAM_UUID(audit->until), DB_PARAM_I32(SLICE_EVENTS) },
-                4);
+                                     DB_PARAM_UUID(audit->until), DB_PARAM_I32(SLICE_EVENTS),
+                                     DB_PARAM_I32(audit->call->context->config->refused_retention_days) },
+                5);
     db_work_run(work, on_rows, audit);
 }
 

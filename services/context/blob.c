@@ -142,8 +142,8 @@ void blob_put_chunk(Guichet__V1__Blobs_Service *service, const Guichet__V1__PutC
                              DB_PARAM_I64(input->offset),
                              DB_PARAM_BYTES(((struct str_view){
                                  input->bytes.len > 0 ? (char *)input->bytes.data : "", input->bytes.len })),
-                             DB_PARAM_I32(config->uploads_max) },
-        5);
+                             DB_PARAM_I32(config->uploads_max), DB_PARAM_I64(config->upload_crowded_idle_ms) },
+        6);
     db_work_run(work, on_chunk_put, call);
 }
 

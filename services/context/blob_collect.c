@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blob_collect.c - what nobody refers to, and uploads nobody finishes, go after a grace period.
+/* blob_collect.c - what nobody refers to goes after a grace period, uploads that nobody goes on with after theirs.
  *
  * In bites: one short transaction each, by one replica at a time, until there is nothing left to do. The
  * blob's row goes first; what it had in a store stands in a list until it is deleted there, so that a crash in
@@ -152,7 +152,9 @@ static void on_timer(void *arg)
 
     blobs->is_collecting = true;
     db_work_add(work, &blob_sql_collect,
-                (struct db_param[]){ DB_PARAM_I64(blobs->config->blob_grace_ms), DB_PARAM_I32(BITE) }, 2);
+                (struct db_param[]){ DB_PARAM_I64(blobs->config->upload_idle_ms),
+                                     DB_PARAM_I64(blobs->config->blob_grace_ms), DB_PARAM_I32(BITE) },
+                3);
     db_work_run(work, on_collected, blobs);
 }
 

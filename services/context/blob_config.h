@@ -9,6 +9,7 @@ struct blob_config {
     char *listen_blobs;
     uint32_t blob_requests_max, blob_connections, blob_timeout_ms;
     uint32_t blob_max_bytes, uploads_max;
+    uint32_t upload_idle_ms, upload_crowded_idle_ms;
     uint32_t blob_finishes_max, blob_finish_timeout_ms;
     char *blob_store;
     char *blob_dir;

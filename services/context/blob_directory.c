@@ -13,6 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "ops/failpoint.h"
+
 enum { PATH_MAX_BYTES = 4096, FILE_MODE = 0640, FOLDER_MODE = 0750 };
 
 static bool set_errno(struct err *err, const char *what, const char *place)
@@ -144,6 +146,8 @@ static void on_written(void *arg, const struct err *err)
 
     if (err->kind != ERR_NONE)
         finish->err = *err;
+    if (finish->err.kind == ERR_NONE && blob_finish_has_more(finish) && FAILPOINT("context_blob_between_groups"))
+        err_set(&finish->err, ERR_UNAVAILABLE, "failpoint");
     if (finish->err.kind == ERR_NONE && blob_finish_has_more(finish))
         blob_finish_fetch(finish, start_write);
     else

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "blob_statements.h"
 #include "blob_store.h"
@@ -39,6 +40,8 @@ static void leave(struct blob_finish *finish)
 
 static void finish_free(struct blob_finish *finish)
 {
+    if (finish->file != 0) /* it ended between two groups */
+        close(finish->file);
     EVP_MD_CTX_free(finish->hash);
     free(finish->group);
     free(finish->tenant);
@@ -147,8 +150,9 @@ static void start_check(struct blob_finish *finish)
 
     db_work_add(work, &blob_sql_check_upload,
                 (struct db_param[]){ DB_PARAM_TEXT(finish->tenant), DB_PARAM_UUID(finish->upload_id),
-                                     DB_PARAM_I64(finish->size_bytes) },
-                3);
+                                     DB_PARAM_I64(finish->size_bytes),
+                                     DB_PARAM_I64(finish->blobs->config->blob_finish_timeout_ms) },
+                4);
     db_work_run(work, on_checked, finish);
 }
 

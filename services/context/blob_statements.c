@@ -6,12 +6,12 @@
 
 const struct db_statement blob_sql_put_chunk = {
     "blob_put_chunk",
-    "SELECT context.put_chunk($1::text, $2::uuid, $3::int8, $4::bytea, $5::int4)",
+    "SELECT context.put_chunk($1::text, $2::uuid, $3::int8, $4::bytea, $5::int4, $6::int8)",
 };
 
 const struct db_statement blob_sql_check_upload = {
     "blob_check_upload",
-    "SELECT context.check_upload($1::text, $2::uuid, $3::int8)",
+    "SELECT context.check_upload($1::text, $2::uuid, $3::int8, $4::int8)",
 };
 
 const struct db_statement blob_sql_select_chunks = {
@@ -54,7 +54,7 @@ const struct db_statement blob_sql_read = {
 
 const struct db_statement blob_sql_collect = {
     "blob_collect",
-    "SELECT did, blobs, uploads FROM context.collect_blobs($1::int8, $2::int4)",
+    "SELECT did, blobs, uploads FROM context.collect_blobs($1::int8, $2::int8, $3::int4)",
 };
 
 const struct db_statement blob_sql_claim_removals = {

@@ -2,8 +2,11 @@
 /* blob_store_test.c - blobs as files, blobs that stay where they are, and what is collected when. */
 #include "blob_testkit.h"
 
+#include <dirent.h>
 #include <ftw.h>
 #include <sys/stat.h>
+
+#include "ops/failpoint.h"
 
 static char folder[] = "/tmp/guichet-blobs-XXXXXX";
 
@@ -140,6 +143,38 @@ static void test_a_folder_that_cannot_be_written(void **state)
     kit_check_bytes(kit, client, &upload);
 }
 
+static size_t count_open_files(void)
+{
+    DIR *open_files = opendir("/proc/self/fd");
+    size_t count = 0;
+
+    assert_non_null(open_files);
+    while (readdir(open_files) != NULL)
+        count++;
+    closedir(open_files);
+    return count;
+}
+
+static void test_a_finish_that_ends_between_two_groups(void **state)
+{
+    struct kit *kit = *state;
+    struct kit_upload upload = kit_upload(kit, "between", BLOB_GROUP_BYTES + 5, 4);
+    size_t before;
+    struct err err = { 0 };
+
+    kit_put_all(kit, files_house.client, &upload);
+    before = count_open_files();
+    setenv("GUICHET_FAILPOINT", "context_blob_between_groups:error", 1);
+    assert_true(failpoint_init(&err));
+    assert_null(kit_finish(kit, files_house.client, &upload, &err));
+    assert_int_equal(err.kind, ERR_UNAVAILABLE);
+    unsetenv("GUICHET_FAILPOINT");
+    assert_true(failpoint_init(&err));
+    assert_int_equal(count_open_files(), before);
+    assert_non_null(kit_finish(kit, files_house.client, &upload, &err));
+    kit_check_bytes(kit, files_house.client, &upload);
+}
+
 static const struct {
     const char *label;
     struct blob_config config;
@@ -213,6 +248,8 @@ static void set_grace(struct kit *kit, uint32_t grace_ms)
 {
     kit->config.blobs.blob_grace_ms = grace_ms;
     files_house.config.blobs.blob_grace_ms = grace_ms;
+    kit->config.blobs.upload_idle_ms = grace_ms;
+    files_house.config.blobs.upload_idle_ms = grace_ms;
 }
 
 static void check_rows(struct kit *kit, const char *table, const char *tenant, const char *count)
@@ -287,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_a_file_that_is_gone_or_cut),
         cmocka_unit_test(test_a_folder_that_cannot_be_written),
+        cmocka_unit_test(test_a_finish_that_ends_between_two_groups),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_what_is_collected),
         cmocka_unit_test(test_who_is_being_referred_to_stays),

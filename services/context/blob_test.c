@@ -269,6 +269,58 @@ static void test_uploads_of_a_tenant_are_bounded(void **state)
     assert_true(kit_put(kit, clients[0], &upload, 0, &err));
 }
 
+static void age_uploads(struct kit *kit, const char *tenant, const char *age)
+{
+    kit_sql(kit, "UPDATE context.blob_upload SET idle_since = clock_timestamp() - interval '%s' WHERE tenant = '%s'",
+            age, tenant);
+}
+
+static void test_uploads_nobody_goes_on_with_make_room(void **state)
+{
+    struct kit *kit = *state;
+    struct kit_upload old = kit_upload(kit, "room", KIT_CHUNK + 10, 1), next = kit_upload(kit, "room", 10, 2);
+    struct kit_upload finishing = kit_upload(kit, "room", 10, 3), third = kit_upload(kit, "room", 10, 4);
+    uint32_t uploads_max = kit->config.blobs.uploads_max;
+    struct err err = { 0 };
+
+    kit->config.blobs.uploads_max = 2;
+    kit_put_all(kit, clients[0], &old);
+    kit_put_all(kit, clients[0], &finishing);
+    age_uploads(kit, "room", "4 minutes");
+    assert_false(kit_put(kit, clients[0], &next, 0, &err));
+    assert_int_equal(err.kind, ERR_EXHAUSTED);
+    /* A chunk keeps the one alive, being finished the other. */
+    age_uploads(kit, "room", "6 minutes");
+    assert_true(kit_put(kit, clients[1], &old, 0, &err));
+    kit_sql(kit, "SELECT context.check_upload('room', '%s', 10, 600000)", finishing.id);
+    assert_false(kit_put(kit, clients[0], &next, 0, &err));
+    assert_int_equal(err.kind, ERR_EXHAUSTED);
+    /* Nobody goes on with either. */
+    age_uploads(kit, "room", "6 minutes");
+    assert_true(kit_put(kit, clients[0], &next, 0, &err));
+    assert_true(kit_put(kit, clients[0], &third, 0, &err));
+    assert_null(kit_finish(kit, clients[0], &old, &err));
+    assert_int_equal(err.kind, ERR_NOT_FOUND);
+    assert_non_null(kit_finish(kit, clients[0], &next, &err));
+    kit->config.blobs.uploads_max = uploads_max;
+}
+
+static void test_idle_uploads_are_collected(void **state)
+{
+    struct kit *kit = *state;
+    struct kit_upload idle = kit_upload(kit, "idle", KIT_CHUNK + 10, 1), fresh = kit_upload(kit, "idle", 10, 2);
+    struct err err = { 0 };
+
+    kit_put_all(kit, clients[0], &idle);
+    age_uploads(kit, "idle", "61 minutes");
+    kit_put_all(kit, clients[0], &fresh);
+    blob_collect_soon(kit->replicas[0]->blobs);
+    KIT_UNTIL(kit, strcmp(kit_sql(kit, "SELECT count(*) FROM context.blob_upload WHERE tenant = 'idle'"), "1") == 0);
+    assert_null(kit_finish(kit, clients[0], &idle, &err));
+    assert_int_equal(err.kind, ERR_NOT_FOUND);
+    assert_non_null(kit_finish(kit, clients[0], &fresh, &err));
+}
+
 static void test_a_blob_by_its_hash(void **state)
 {
     struct kit *kit = *state;
@@ -304,6 +356,8 @@ int main(void)
         cmocka_unit_test(test_a_wrong_hash_drops_the_upload),
         cmocka_unit_test(test_an_upload_is_given_up),
         cmocka_unit_test(test_uploads_of_a_tenant_are_bounded),
+        cmocka_unit_test(test_uploads_nobody_goes_on_with_make_room),
+        cmocka_unit_test(test_idle_uploads_are_collected),
         cmocka_unit_test(test_a_blob_by_its_hash),
     };
 

@@ -28,8 +28,9 @@ struct context_config {
     uint32_t preview_max_bytes;
     uint32_t reply_max_bytes;
     uint32_t person_customers_max;
+    uint32_t join_messages_max;
     uint32_t partition_months_ahead, partition_interval_ms, partition_retry_ms;
-    uint32_t intake_retention_days;
+    uint32_t intake_retention_days, refused_retention_days;
     struct blob_config blobs;
 };
 
@@ -78,12 +79,13 @@ struct context {
     struct mesh_publisher *publisher;
     struct loop_timer *partition_timer;
     struct blobs *blobs;
+    struct record_probe *probes; /* under way */
 };
 
 bool context_new(struct service *service, const struct context_config *config, struct context **ret_context,
                  struct err *err) MUST_USE;
 void context_free(struct context **context);
-/* Makes the months to come, now and then for good. */
+/* Makes the months to come and forgets what is old, now and then for good. */
 void context_start_partitions(struct context *context);
 /* Rings the doorbell when a commit wrote changes; 0: it did not. */
 void context_ring(struct context *context, const char *tenant, uint64_t change_sequence);

@@ -83,7 +83,7 @@ static void test_what_is_not_numbered_or_no_range(void **state)
     } cases[] = {
         { "one number", "boot-1", 0, 7, 7, true },       { "backwards", "boot-1", 0, 7, 6, false },
         { "of no boot", "", 0, 7, 7, false },            { "from 0", "boot-1", 0, 0, 7, false },
-        { "too wide", "boot-1", 0, 1, 1 << 20, true },   { "wider", "boot-1", 0, 1, (1 << 20) + 1, false },
+        { "too wide", "boot-1", 0, 1, 1 << 26, true },   { "wider", "boot-1", 0, 1, (1 << 26) + 1, false },
         { "all there are", "boot-1", 0, 1, UINT64_MAX, false },
         { "no lane of ours", "boot-1", UINT32_MAX, 1, 2, false },
     };
@@ -106,6 +106,70 @@ static void test_what_is_not_numbered_or_no_range(void **state)
     }
 }
 
+/* `count` ranges of one number each, every `step`-th, the last first. */
+static void fill_voided(struct kit *kit, Guichet__V1__RecordRequest *request, const char *boot, size_t count, uint64_t step)
+{
+    request->voided = context_alloc(kit->arena, count * sizeof(*request->voided));
+    request->n_voided = count;
+    for (size_t i = 0; i < count; i++) {
+        Guichet__V1__NumberRange *range = context_alloc(kit->arena, sizeof(*range));
+
+        guichet__v1__number_range__init(range);
+        range->boot_id = (char *)boot;
+        range->first = range->last = 2 + (count - 1 - i) * step;
+        request->voided[i] = range;
+    }
+}
+
+static void test_many_voided_ranges_are_nobodys_fault(void **state)
+{
+    struct kit *kit = *state;
+    const char *boot = kit_boot(kit), *query = "SELECT count(*) FROM context.intake WHERE tenant = 'many'"
+                                               " AND results = '{4}'";
+    Guichet__V1__InboundEvent *event = kit_numbered(kit, "many", boot, 0, 1);
+    Guichet__V1__RecordRequest request = kit_record_request("many", &event, 1);
+    struct err err = { 0 };
+
+    fill_voided(kit, &request, boot, 4096, 1);
+    assert_int_equal(kit_record_all(kit, &request)->results[0]->result, STORED);
+    assert_string_equal(kit_sql(kit, "%s", query), "1");
+    assert_string_equal(kit_sql(kit, "%s AND numbers = '{2,4097}'", query), "1");
+    fill_voided(kit, &request, boot, 4096, 2);
+    assert_int_equal(kit_record_all(kit, &request)->results[0]->result, DUPLICATE);
+    assert_string_equal(kit_sql(kit, "%s", query), "4097");
+    fill_voided(kit, &request, boot, 4097, 2);
+    assert_null(KIT_CALL(kit, kit->centre[0], record, RecordReply, &request, &err));
+    assert_int_equal(err.kind, ERR_INVALID);
+    assert_non_null(strstr(err.text, "4097 ranges, at most 4096 are allowed"));
+}
+
+/* ---- probes ---- */
+
+static void test_a_probe_writes(void **state)
+{
+    struct kit *kit = *state;
+    Guichet__V1__RecordRequest request = kit_record_request("probe", NULL, 0);
+    struct answer answers[8] = { 0 };
+    struct err err = { 0 };
+
+    for (size_t i = 0; i < COUNT_OF(answers); i++)
+        KIT_START(kit, kit->centre[0], record, RecordReply, &request, &answers[i]);
+    for (size_t i = 0; i < COUNT_OF(answers); i++) {
+        KIT_UNTIL(kit, answers[i].is_done);
+        assert_int_equal(answers[i].err.kind, ERR_NONE);
+    }
+    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.probe WHERE tenant = 'probe'"), "1");
+    /* It answers, and there is no room. */
+    kit_sql(kit, "CREATE FUNCTION context.no_room() RETURNS trigger LANGUAGE plpgsql AS"
+                 " 'BEGIN RAISE EXCEPTION USING ERRCODE = ''53100''; END'");
+    kit_sql(kit, "CREATE TRIGGER no_room BEFORE INSERT OR UPDATE ON context.probe"
+                 " FOR EACH ROW EXECUTE FUNCTION context.no_room()");
+    assert_null(KIT_CALL(kit, kit->centre[0], record, RecordReply, &request, &err));
+    assert_int_equal(err.kind, ERR_UNAVAILABLE);
+    kit_sql(kit, "DROP TRIGGER no_room ON context.probe");
+    assert_non_null(KIT_CALL(kit, kit->centre[0], record, RecordReply, &request, &err));
+}
+
 static void test_old_manifests_go_by_the_month(void **state)
 {
     struct kit *kit = *state;
@@ -113,6 +177,21 @@ static void test_old_manifests_go_by_the_month(void **state)
     kit_sql(kit, "SELECT context.make_partition('intake', date_trunc('month', now()) - interval '6 months')");
     assert_string_equal(kit_sql(kit, "SELECT context.prune_intake(90)"), "1");
     assert_string_equal(kit_sql(kit, "SELECT context.prune_intake(90)"), "0");
+}
+
+static void test_old_refused_events_go_in_bites(void **state)
+{
+    struct kit *kit = *state;
+
+    for (int i = 0; i < 4; i++)
+        kit_sql(kit,
+                "INSERT INTO context.refused_event (tenant, id, content_hash, account_id, channel, event_key, reason, event,"
+                " state) VALUES ('old', context.uuid7_at(now() - interval '%d days'), '\\x0%d', 'a', 'sms', 'k', 'r', '', %d)",
+                88 + i, i, 1 + i % 2);
+    assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 1)"), "1");
+    assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 5)"), "1");
+    assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 5)"), "0");
+    assert_string_equal(kit_sql(kit, "SELECT count(*) FROM context.refused_event WHERE tenant = 'old'"), "2");
 }
 
 /* ---- dead events ---- */
@@ -345,7 +424,10 @@ int main(void)
         cmocka_unit_test(test_one_row_for_a_batch),
         cmocka_unit_test(test_a_refused_repeat_is_counted_as_well),
         cmocka_unit_test(test_what_is_not_numbered_or_no_range),
+        cmocka_unit_test(test_many_voided_ranges_are_nobodys_fault),
+        cmocka_unit_test(test_a_probe_writes),
         cmocka_unit_test(test_old_manifests_go_by_the_month),
+        cmocka_unit_test(test_old_refused_events_go_in_bites),
         cmocka_unit_test(test_bytes_that_nobody_can_read_are_kept),
         cmocka_unit_test(test_a_dead_event_is_recorded_once_by_its_replay),
         cmocka_unit_test(test_a_replay_is_for_the_account_that_handed_it_over),

@@ -120,6 +120,17 @@ static void read_splits(const struct rows *rows, Guichet__V1__UnmergeCustomersRe
     }
 }
 
+/* Each message that moves is rewritten: that may be too many for one statement. */
+static void fail_to_move(struct call *call, const struct db_work *work, const struct err *err)
+{
+    struct err failed = *err;
+
+    if (strcmp(db_work_sqlstate(work), "57014") == 0)
+        (void)err_set(&failed, ERR_DEADLINE,
+                      "moving the messages takes longer than database_long_timeout_ms; nothing was changed");
+    context_call_fail(call, &failed);
+}
+
 static void on_unmerged(void *arg, struct db_work *work, const struct err *err)
 {
     struct call *call = arg;
@@ -127,7 +138,7 @@ static void on_unmerged(void *arg, struct db_work *work, const struct err *err)
     struct rows unmerged, merges;
 
     if (err->kind != ERR_NONE) {
-        context_call_fail(call, err);
+        fail_to_move(call, work, err);
         return;
     }
     unmerged = rows_of(call, work, 0);
@@ -157,7 +168,7 @@ void context_unmerge_customers(Guichet__V1__Context_Service *service,
         context_call_fail(call, &err);
         return;
     }
-    work = db_work_new(call->context->database.ingest);
+    work = db_work_new(call->context->database.long_);
     db_work_add(work, &context_unmerge, params, 3);
     db_work_add(work, &context_select_merge, params, 2);
     db_work_run(work, on_unmerged, call);
@@ -172,7 +183,7 @@ static void on_joined(void *arg, struct db_work *work, const struct err *err)
     struct rows conversations, threads;
 
     if (err->kind != ERR_NONE) {
-        context_call_fail(call, err);
+        fail_to_move(call, work, err);
         return;
     }
     conversations = rows_of(call, work, 1);
@@ -216,11 +227,12 @@ void context_join_conversations(Guichet__V1__Context_Service *service,
         context_call_fail(call, &err);
         return;
     }
-    work = db_work_new(call->context->database.ingest);
+    work = db_work_new(call->context->database.long_);
     db_work_add(work, &context_join,
                 (struct db_param[]){ tenant, DB_PARAM_UUID(input->conversation_id),
-                                     DB_PARAM_UUID(input->other_id), DB_PARAM_TEXT(input->actor_id) },
-                4);
+                                     DB_PARAM_UUID(input->other_id), DB_PARAM_TEXT(input->actor_id),
+                                     DB_PARAM_I32(call->context->config->join_messages_max) },
+                5);
     db_work_add(work, &context_select_conversations, (struct db_param[]){ tenant, ids, DB_PARAM_TEXT("") },
                 3);
     db_work_add(work, &context_select_threads, (struct db_param[]){ tenant, ids }, 2);

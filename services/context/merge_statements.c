@@ -28,7 +28,7 @@ const struct db_statement context_unmerge = {
 const struct db_statement context_join = {
     "context_join",
     "SELECT j.is_changed, j.change_sequence FROM context.join_conversations(p_tenant => $1::text,"
-    " p_conversation => $2::uuid, p_other => $3::uuid, p_actor => $4::text) j",
+    " p_conversation => $2::uuid, p_other => $3::uuid, p_actor => $4::text, p_messages_max => $5::int4) j",
 };
 
 const struct db_statement context_select_merge = {

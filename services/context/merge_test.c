@@ -335,6 +335,48 @@ static void test_joined_and_split_again(void **state)
         here);
 }
 
+/* The feed says what was, whoever reads it when. */
+static void test_a_late_reader_knows_what_a_split_took(void **state)
+{
+    struct kit *kit = *state;
+    const char *here = say(kit, "late", ANN, "Ann")->conversation_id;
+    const Guichet__V1__Recorded *bobs = say(kit, "late", BOB, "Bob");
+    const char *edge = merge_people(kit, "late", ANN, BOB), *made;
+    uint64_t before;
+    const Guichet__V1__Change *change;
+    struct err err;
+
+    assert_non_null(join(kit, "late", here, bobs->conversation_id, &err));
+    before = last_change(kit, "late")->sequence + 1; /* UNMERGED, then SPLIT */
+    made = unmerge(kit, "late", edge, &err)->splits[0]->new_conversation_id;
+    assert_non_null(merge(kit, "late", customer_of(kit, "late", ANN), customer_of(kit, "late", BOB), "again", &err));
+    assert_non_null(join(kit, "late", here, made, &err));
+    change = kit_changes(kit, "late", before)->changes[0];
+    assert_int_equal(change->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_SPLIT);
+    assert_string_equal(change->conversation_id, made);
+    assert_int_equal(change->n_thread_ids, 1);
+    assert_string_equal(change->thread_ids[0], bobs->thread_id);
+}
+
+static void test_too_many_messages_are_not_moved(void **state)
+{
+    struct kit *kit = *state;
+    const char *here = say(kit, "large", ANN, "a")->conversation_id, *there;
+    uint32_t messages_max = kit->config.join_messages_max;
+    struct err err;
+
+    there = say(kit, "large", BOB, "b")->conversation_id;
+    say(kit, "large", BOB, "c");
+    merge_people(kit, "large", ANN, BOB);
+    kit->config.join_messages_max = 1;
+    assert_null(join(kit, "large", here, there, &err));
+    assert_int_equal(err.kind, ERR_CONFLICT);
+    assert_non_null(strstr(err.text, "more than 1 messages"));
+    kit->config.join_messages_max = 2;
+    assert_non_null(join(kit, "large", here, there, &err));
+    kit->config.join_messages_max = messages_max;
+}
+
 static void test_last_message_at_is_that_of_what_is_left(void **state)
 {
     struct kit *kit = *state;
@@ -417,6 +459,8 @@ int main(void)
         cmocka_unit_test(test_a_second_evidence_holds),
         cmocka_unit_test(test_anyone_of_the_person_gives_the_person),
         cmocka_unit_test(test_joined_and_split_again),
+        cmocka_unit_test(test_a_late_reader_knows_what_a_split_took),
+        cmocka_unit_test(test_too_many_messages_are_not_moved),
         cmocka_unit_test(test_last_message_at_is_that_of_what_is_left),
         cmocka_unit_test(test_only_verified_claims_merge),
     };

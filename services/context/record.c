@@ -2,7 +2,7 @@
 /* record.c - Record: a batch is recorded, what it refuses is kept, and then comes the answer.
  *
  * What a connector gives up (`dead`) is kept with what is refused; numbers that stand for nothing (`voided`) are
- * told in the first transaction there is. A request with nothing in it asks the database whether it answers. */
+ * told in the first transaction there is. A request with nothing in it is a probe (record_probe.c). */
 #include "context.h"
 
 #include <string.h>
@@ -10,8 +10,6 @@
 #include "ops/failpoint.h"
 #include "record_batch.h"
 #include "statements.h"
-
-enum { VOIDED_RANGES_MAX = 1024, VOIDED_NUMBERS_MAX = 1 << 20 };
 
 struct record {
     struct record_batch batch;
@@ -94,50 +92,7 @@ static void on_recorded(struct record_batch *batch, const struct err *err)
         record_keep_refused(batch, record->input, on_kept, record);
 }
 
-/* ---- the probe ---- */
-
-static void on_probed(void *arg, struct db_work *work, const struct err *err)
-{
-    Guichet__V1__RecordReply reply = GUICHET__V1__RECORD_REPLY__INIT;
-    struct call *call = arg;
-
-    (void)work;
-    if (err->kind != ERR_NONE)
-        context_call_fail(call, err);
-    else
-        context_call_reply(call, &reply);
-}
-
-static void probe(struct call *call)
-{
-    struct db_work *work = db_work_new(call->context->database.ingest);
-
-    db_work_add(work, &context_probe, NULL, 0);
-    db_work_run(work, on_probed, call);
-}
-
 /* ---- the request ---- */
-
-static bool check_voided(const Guichet__V1__RecordRequest *input, struct err *err)
-{
-    uint64_t left = VOIDED_NUMBERS_MAX;
-
-    if (input->n_voided > VOIDED_RANGES_MAX)
-        return err_set(err, ERR_INVALID, "voided: %zu ranges, at most %d are allowed", input->n_voided,
-                       VOIDED_RANGES_MAX);
-    for (size_t i = 0; i < input->n_voided; i++) {
-        const Guichet__V1__NumberRange *range = input->voided[i];
-        uint64_t width = range->last - range->first;
-
-        if (range->last < range->first || !record_is_numbered(range->boot_id, range->boot_lane, range->first) ||
-            !record_is_numbered(range->boot_id, range->boot_lane, range->last))
-            return err_set(err, ERR_INVALID, "voided[%zu]: is no range of numbers", i);
-        if (width >= left)
-            return err_set(err, ERR_INVALID, "voided: more than %d numbers", VOIDED_NUMBERS_MAX);
-        left -= width + 1;
-    }
-    return true;
-}
 
 static bool check_request(const struct context_config *config, const Guichet__V1__RecordRequest *input,
                           struct err *err)
@@ -149,7 +104,7 @@ static bool check_request(const struct context_config *config, const Guichet__V1
         return err_set(err, ERR_INVALID, "channels: %zu for %zu events", input->n_channels, input->n_events);
     if (FAILPOINT("context_before_record"))
         return err_set(err, ERR_UNAVAILABLE, "failpoint: nothing is recorded");
-    return check_voided(input, err);
+    return record_check_voided(input, err);
 }
 
 #ifdef GUICHET_FAILPOINTS
@@ -184,7 +139,7 @@ void context_record(Guichet__V1__Context_Service *service, const Guichet__V1__Re
         return;
     }
     if (input->n_events == 0 && input->n_dead == 0 && input->n_voided == 0) {
-        probe(call);
+        record_probe(call);
         return;
     }
     pass_poison(input);

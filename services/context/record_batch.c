@@ -86,30 +86,6 @@ static void repeat_params(const struct record_batch *batch, struct db_param *par
     record_seen_params(&seen, params);
 }
 
-void record_add_voided(const Guichet__V1__RecordRequest *input, struct arena *arena, struct db_work *work)
-{
-    size_t count = input->n_voided;
-    struct str_view *boots = context_alloc(arena, (count + 1) * sizeof(*boots));
-    int64_t *numbers = context_alloc(arena, (3 * count + 1) * sizeof(*numbers));
-
-    if (count == 0)
-        return;
-    for (size_t i = 0; i < count; i++) {
-        boots[i] = str_view_of(input->voided[i]->boot_id);
-        numbers[i] = input->voided[i]->boot_lane;
-        numbers[count + i] = (int64_t)input->voided[i]->first;
-        numbers[2 * count + i] = (int64_t)input->voided[i]->last;
-    }
-    db_work_add(work, &context_void_numbers,
-                (struct db_param[]){
-                    DB_PARAM_TEXT(input->tenant),
-                    { .type = DB_TEXT_ARRAY, .items = boots, .count = count },
-                    { .type = DB_I32_ARRAY, .items = numbers, .count = count },
-                    { .type = DB_I64_ARRAY, .items = numbers + count, .count = count },
-                    { .type = DB_I64_ARRAY, .items = numbers + 2 * count, .count = count } },
-                5);
-}
-
 /* ---- the answer ---- */
 
 /* The second event of a key in one batch is known already, or contradicts the first. */

@@ -58,8 +58,18 @@ struct record_seen record_seen_new(struct arena *arena, size_t max);
 void record_seen_add(struct record_seen *seen, size_t place, struct str_view boot, int64_t lane,
                      int64_t number);
 void record_seen_params(const struct record_seen *seen, struct db_param ret_params[RECORD_SEEN_COLUMN_COUNT]);
+
+/* ---- record_voided.c ---- */
+
+/* Are they ranges of numbers, and not too many? */
+bool record_check_voided(const Guichet__V1__RecordRequest *input, struct err *err) MUST_USE;
 /* Adds the statement that tells voided numbers, when there are any. */
 void record_add_voided(const Guichet__V1__RecordRequest *input, struct arena *arena, struct db_work *work);
+
+/* ---- record_probe.c ---- */
+
+/* Answers the call with nothing, once the database has taken a write. */
+void record_probe(struct call *call);
 
 /* ---- record_refused.c ---- */
 

@@ -3,7 +3,8 @@
  *
  * Content is kept as it came; how its media stand is kept beside it (context.media), so that fetching
  * changes neither the message nor the hash that makes recording happen once. A connector that had the bytes in
- * hand (mail) has stored them before: then the message holds the blob from its commit on. */
+ * hand (mail) has stored them before: then the message holds the blob from its commit on. Where it was collected
+ * meanwhile, the message comes all the same and says so. */
 #include "record_row.h"
 
 static bool is_stored(const Guichet__V1__Media *media)
@@ -19,15 +20,28 @@ static bool is_pending(const Guichet__V1__Media *media)
     return media->state == GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
 }
 
+static struct str_view pack_gone(const Guichet__V1__Media *media, struct arena *arena)
+{
+    static char error[] = "the file was not kept";
+    Guichet__V1__Media gone = *media;
+
+    gone.state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_FAILED;
+    gone.sha256 = (ProtobufCBinaryData){ 0 };
+    gone.error = error;
+    return record_pack(&gone.base, arena);
+}
+
 static struct record_media describe(const Guichet__V1__Media *media, size_t part, struct arena *arena)
 {
     Guichet__V1__Media copy = *media;
-    struct record_media row = { .part = part, .sha256 = { "", 0 } };
+    struct record_media row = { .part = part, .sha256 = { "", 0 }, .gone = { "", 0 } };
 
-    if (is_stored(media))
+    if (is_stored(media)) {
         row.sha256 = (struct str_view){ (const char *)media->sha256.data, media->sha256.len };
-    else
+        row.gone = pack_gone(media, arena);
+    } else {
         copy.state = GUICHET__V1__MEDIA_STATE__MEDIA_STATE_PENDING;
+    }
     row.packed = record_pack(&copy.base, arena);
     return row;
 }

@@ -95,7 +95,7 @@ static void media_params(const struct record_row *rows, const size_t *indexes, s
                          struct arena *arena, struct db_param ret_params[RECORD_MEDIA_COLUMN_COUNT])
 {
     int64_t *places, *parts;
-    struct str_view *packed, *hashes;
+    struct str_view *packed, *hashes, *gone;
     size_t total = 0, at = 0;
 
     for (size_t i = 0; i < count; i++)
@@ -104,17 +104,20 @@ static void media_params(const struct record_row *rows, const size_t *indexes, s
     parts = context_alloc(arena, (total + 1) * sizeof(*parts));
     packed = context_alloc(arena, (total + 1) * sizeof(*packed));
     hashes = context_alloc(arena, (total + 1) * sizeof(*hashes));
+    gone = context_alloc(arena, (total + 1) * sizeof(*gone));
     for (size_t i = 0; i < count; i++)
         for (int64_t m = 0; m < rows[indexes[i]].media_count; m++, at++) {
             places[at] = (int64_t)i + 1;
             parts[at] = (int64_t)rows[indexes[i]].media[m].part;
             packed[at] = rows[indexes[i]].media[m].packed;
             hashes[at] = rows[indexes[i]].media[m].sha256;
+            gone[at] = rows[indexes[i]].media[m].gone;
         }
     ret_params[0] = (struct db_param){ .type = DB_I32_ARRAY, .items = places, .count = total };
     ret_params[1] = (struct db_param){ .type = DB_I32_ARRAY, .items = parts, .count = total };
     ret_params[2] = (struct db_param){ .type = DB_BYTES_ARRAY, .items = packed, .count = total };
     ret_params[3] = (struct db_param){ .type = DB_BYTES_ARRAY, .items = hashes, .count = total };
+    ret_params[4] = (struct db_param){ .type = DB_BYTES_ARRAY, .items = gone, .count = total };
 }
 
 void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,

@@ -30,6 +30,7 @@ struct record_media {
     size_t part;
     struct str_view packed; /* pending, or stored */
     struct str_view sha256; /* of a stored one; else empty */
+    struct str_view gone;   /* what stands instead of a stored one that is not there any more */
 };
 
 struct record_row {
@@ -70,7 +71,7 @@ bool record_is_numbered(const char *boot_id, uint32_t boot_lane, uint64_t boot_n
 /* The rows whose indexes are given, as the parameters of context_record after the first two: one array per
  * field, then the media parts of all, each with the place of its event. */
 #define RECORD_COLUMN_COUNT 40
-#define RECORD_MEDIA_COLUMN_COUNT 4
+#define RECORD_MEDIA_COLUMN_COUNT 5
 #define RECORD_PARAM_COUNT (RECORD_COLUMN_COUNT + RECORD_MEDIA_COLUMN_COUNT)
 void record_row_params(const struct record_row *rows, const size_t *indexes, size_t count,
                        struct arena *arena, struct db_param ret_params[RECORD_PARAM_COUNT]);

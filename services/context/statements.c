@@ -21,9 +21,9 @@ const struct db_statement context_record_batch = {
     " p_claim_names => $36::text[], p_delivery_ids => $37::text[], p_watermarks => $38::timestamptz[],"
     " p_reasons => $39::int4[], p_provider_codes => $40::text[], p_provider_texts => $41::text[],"
     " p_media_counts => $42::int4[], p_media_places => $43::int4[], p_media_parts => $44::int4[],"
-    " p_media => $45::bytea[], p_media_hashes => $46::bytea[], p_repeat_places => $47::int4[],"
-    " p_repeat_boots => $48::text[], p_repeat_lanes => $49::int4[], p_repeat_numbers => $50::int8[],"
-    " p_customers_max => $51::int4) r",
+    " p_media => $45::bytea[], p_media_hashes => $46::bytea[], p_media_gone => $47::bytea[],"
+    " p_repeat_places => $48::int4[], p_repeat_boots => $49::text[], p_repeat_lanes => $50::int4[],"
+    " p_repeat_numbers => $51::int8[], p_customers_max => $52::int4) r",
 };
 
 const struct db_statement context_refuse_events = {
@@ -43,7 +43,7 @@ const struct db_statement context_void_numbers = {
 
 const struct db_statement context_probe = {
     "context_probe",
-    "SELECT 1",
+    "SELECT context.write_probe(p_tenant => $1::text)",
 };
 
 const struct db_statement context_store_message = {
@@ -71,7 +71,8 @@ const struct db_statement context_change_media = {
 const struct db_statement context_audit_rows = {
     "context_audit_rows",
     "SELECT r.kind, r.boot_id, r.boot_lane, r.number, r.account_id, r.event_id, r.result, r.at, r.what"
-    " FROM context.audit_rows(p_tenant => $1::text, p_after => $2::uuid, p_until => $3::uuid, p_events => $4::int4) r",
+    " FROM context.audit_rows(p_tenant => $1::text, p_after => $2::uuid, p_until => $3::uuid, p_events => $4::int4,"
+    " p_refused_days => $5::int4) r",
 };
 
 const struct db_statement context_audit_block = {
@@ -131,6 +132,11 @@ const struct db_statement context_prune_intake = {
     "SELECT context.prune_intake($1::int4)",
 };
 
+const struct db_statement context_prune_refused = {
+    "context_prune_refused",
+    "SELECT context.prune_refused($1::int4, $2::int4)",
+};
+
 /* How its media stand: of each part its index, its length and the packed Media. */
 #define MEDIA_OF(message, which)                                                                               \
     "(SELECT string_agg(int4send(a.part_index::int4) || int4send(octet_length(a.media)) || a.media, ''::bytea" \
@@ -150,8 +156,7 @@ const struct db_statement context_select_changes = {
         "c.message_id", " AND a.state = 1") " WHEN c.kind = 10 THEN " MEDIA_OF("c.message_id",
                                                                                " AND a.part_index = "
                                                                                "c.media_part") " END,"
-    " CASE WHEN c.kind = 13 THEN (SELECT string_agg(t.id::text, ',' ORDER BY t.id) FROM context.thread t"
-    "  WHERE t.tenant = c.tenant AND t.conversation_id = c.conversation_id) END AS thread_ids"
+    " array_to_string(c.thread_ids, ',')"
     " FROM context.change c LEFT JOIN LATERAL ("
     "  SELECT m.content, t.thread_key, t.is_public, i.kind, i.scope, i.value, i.display_name"
     "  FROM context.message m JOIN context.thread t ON t.tenant = m.tenant AND t.id = m.thread_id"

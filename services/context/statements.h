@@ -10,7 +10,7 @@ extern const struct db_statement context_record_batch;    /* tenant, window ms, 
                                                               the manifest of repeats: record_seen.h */
 extern const struct db_statement context_refuse_events;   /* tenant, REFUSED_* columns, then record_seen.h */
 extern const struct db_statement context_void_numbers;    /* tenant, boots[], lanes[], firsts[], lasts[] */
-extern const struct db_statement context_probe;           /* whether the database answers */
+extern const struct db_statement context_probe;           /* tenant: does the database take a write? */
 extern const struct db_statement context_store_message;   /* tenant, id, conversation, thread, direction,
                                                               content, preview, actor, key, hash, media
                                                               parts[], their sha256[] */
@@ -25,6 +25,7 @@ extern const struct db_statement context_rename_customer; /* tenant, customer, n
 extern const struct db_statement context_set_read_mark;   /* tenant, conversation, agent, message */
 extern const struct db_statement context_make_partitions; /* months ahead */
 extern const struct db_statement context_prune_intake;    /* days to keep */
+extern const struct db_statement context_prune_refused;   /* days to keep, limit: how many went */
 
 /* ---- the feed ---- */
 extern const struct db_statement context_select_changes; /* tenant, after, limit: CHANGE_* columns */
@@ -46,7 +47,7 @@ extern const struct db_statement context_find_by_identity;           /* tenant, 
 extern const struct db_statement context_find_by_name;               /* tenant, prefix, after, limit */
 
 extern const struct db_statement context_select_blobs;               /* tenant, sha256[]: size, type, or NULL */
-extern const struct db_statement context_audit_rows;                 /* tenant, after, until, events */
+extern const struct db_statement context_audit_rows;                 /* tenant, after, until, events, refused days */
 extern const struct db_statement context_audit_block;                /* tenant, boot, lane, block, since, until,
                                                                         is whole */
 extern const struct db_statement context_select_refused;             /* tenant, id: refused.c has the columns */

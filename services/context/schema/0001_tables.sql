@@ -176,6 +176,7 @@ CREATE TABLE context.change (
     media_part smallint,
     attempt_count integer,
     refused_id uuid,
+    thread_ids uuid[],          -- what a split took along
     is_new_conversation boolean NOT NULL DEFAULT false,
     is_reopened boolean NOT NULL DEFAULT false,
     account_id text COLLATE "C",
@@ -263,3 +264,4 @@ CREATE TABLE context.refused_event (
     PRIMARY KEY (tenant, id),
     UNIQUE (tenant, content_hash)
 );
+CREATE INDEX refused_event_age ON context.refused_event (id);

@@ -62,6 +62,7 @@ CREATE FUNCTION context.record(p_tenant text, p_reopen_window_ms bigint,
     p_claim_kinds integer[], p_claim_scopes text[], p_claim_values text[], p_claim_names text[],
     p_delivery_ids text[], p_watermarks timestamptz[], p_reasons integer[], p_provider_codes text[], p_provider_texts text[],
     p_media_counts integer[], p_media_places integer[], p_media_parts integer[], p_media bytea[], p_media_hashes bytea[],
+    p_media_gone bytea[],
     p_repeat_places integer[], p_repeat_boots text[], p_repeat_lanes integer[], p_repeat_numbers bigint[],
     p_customers_max integer DEFAULT 1000)
 RETURNS TABLE (n integer, result integer, id uuid, conversation_id uuid, thread_id uuid, sequence integer, change_sequence bigint)
@@ -216,8 +217,8 @@ BEGIN
         SELECT p_tenant, p_ids[m.place], m.part, CASE m.hash WHEN '' THEN 1 ELSE 2 END, m.media
         FROM unnest(p_media_places, p_media_parts, p_media, p_media_hashes) AS m (place, part, media, hash)
         WHERE v_is_message[m.place];
-        PERFORM context.ref_media(p_tenant, p_ids[m.place], m.part, m.hash)
-        FROM (SELECT * FROM unnest(p_media_places, p_media_parts, p_media_hashes) AS m (place, part, hash)
+        PERFORM context.ref_media(p_tenant, p_ids[m.place], m.part, m.hash, m.gone)
+        FROM (SELECT * FROM unnest(p_media_places, p_media_parts, p_media_hashes, p_media_gone) AS m (place, part, hash, gone)
               WHERE m.hash <> '' AND v_is_message[m.place] ORDER BY m.hash) m;
     END IF;
 

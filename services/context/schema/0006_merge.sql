@@ -279,9 +279,10 @@ BEGIN
     SET version = c.version + 1, last_preview = NULL, last_message_at = context.last_message_at(p_tenant, c.id)
     WHERE c.tenant = p_tenant AND c.id = ANY (v_split.old_ids);
     INSERT INTO context.change (tenant, sequence, at, kind, state, conversation_number, conversation_id, other_conversation_id,
-        thread_id, customer_id, is_new_conversation, account_id, channel, actor_id)
-    SELECT p_tenant, v_base.change_base + 1 + s.n, v_at, 13, c.state, c.number, s.new_id, s.old_id, t.id, c.customer_id, true,
-           t.account_id, t.channel, nullif(p_actor, '')
+        thread_id, thread_ids, customer_id, is_new_conversation, account_id, channel, actor_id)
+    SELECT p_tenant, v_base.change_base + 1 + s.n, v_at, 13, c.state, c.number, s.new_id, s.old_id, t.id,
+           (SELECT array_agg(r.id ORDER BY r.id) FROM context.thread r WHERE r.tenant = p_tenant AND r.conversation_id = s.new_id),
+           c.customer_id, true, t.account_id, t.channel, nullif(p_actor, '')
     FROM unnest(v_split.old_ids, v_split.new_ids, v_split.last_threads) WITH ORDINALITY AS s (old_id, new_id, last_thread, n)
     CROSS JOIN LATERAL (SELECT * FROM context.conversation r WHERE r.tenant = p_tenant AND r.id = s.new_id LIMIT 1) c
     CROSS JOIN LATERAL (SELECT * FROM context.thread r WHERE r.tenant = p_tenant AND r.id = s.last_thread LIMIT 1) t;
@@ -322,9 +323,10 @@ BEGIN
     END LOOP;
 END $$;
 
--- One person's two open conversations become one. The other is closed, for ever: its threads have moved.
+-- One person's two open conversations become one. The other is closed, for ever: its threads have moved. Each of its
+-- messages is rewritten under the person's lock, so there is a bound.
 CREATE FUNCTION context.join_conversations(p_tenant text, p_conversation uuid, p_other uuid, p_actor text,
-    OUT is_changed boolean, OUT change_sequence bigint) LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+    p_messages_max integer, OUT is_changed boolean, OUT change_sequence bigint) LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
     v_roots uuid[];
     v_here context.conversation;
@@ -347,6 +349,10 @@ BEGIN
         PERFORM context.fail('conflict', 'one of the conversations is closed');
     ELSIF v_roots[1] <> v_roots[2] THEN
         PERFORM context.fail('conflict', 'the conversations are not of one person');
+    ELSIF (SELECT count(*) FROM (SELECT FROM context.message m WHERE m.tenant = p_tenant AND m.conversation_id = p_other
+                                 LIMIT p_messages_max + 1) n) > p_messages_max THEN
+        PERFORM context.fail('conflict', format('conversation %s: has more than %s messages, too many to be moved', p_other,
+                                                p_messages_max));
     END IF;
     is_changed := true;
     PERFORM context.join_read_marks(p_tenant, p_conversation, p_other);

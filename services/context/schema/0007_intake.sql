@@ -179,4 +179,18 @@ EXCEPTION WHEN lock_not_available THEN
     RETURN 0;
 END $$;
 
+-- Forgets refused events past the retention, replayed or not, the oldest first and so many at once; gives how many.
+CREATE FUNCTION context.prune_refused(p_keep_days integer, p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_pruned integer;
+BEGIN
+    DELETE FROM context.refused_event r USING (
+        SELECT o.tenant, o.id FROM context.refused_event o
+        WHERE o.id < context.uuid7_at(now() - p_keep_days * interval '1 day')
+        ORDER BY o.id LIMIT p_limit FOR UPDATE SKIP LOCKED) old
+    WHERE r.tenant = old.tenant AND r.id = old.id;
+    GET DIAGNOSTICS v_pruned = ROW_COUNT;
+    RETURN v_pruned;
+END $$;
+
 SELECT context.make_partitions(3);

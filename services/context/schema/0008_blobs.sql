@@ -37,13 +37,15 @@ CREATE TABLE context.blob_ref (
 CREATE TABLE context.blob_upload (
     tenant text COLLATE "C" NOT NULL,
     id uuid NOT NULL,
-    begun_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- Since its last chunk, within ten seconds; while it is being finished, the moment when that must have
+    -- ended; then since that.
+    idle_since timestamptz NOT NULL DEFAULT clock_timestamp(),
     state smallint NOT NULL DEFAULT 1,
     sha256 bytea, -- once finished
     PRIMARY KEY (tenant, id)
 );
 CREATE INDEX blob_upload_open ON context.blob_upload (tenant) WHERE state = 1;
-CREATE INDEX blob_upload_old ON context.blob_upload (begun_at) WHERE state IN (1, 5);
+CREATE INDEX blob_upload_old ON context.blob_upload (idle_since) WHERE state IN (1, 5);
 CREATE INDEX blob_upload_going ON context.blob_upload (tenant, id) WHERE state IN (3, 4);
 
 -- Stored out of line and not compressed: media are already, and a piece can be read without the rest.
@@ -68,18 +70,36 @@ CREATE TABLE context.blob_removal (
 );
 CREATE INDEX blob_removal_due ON context.blob_removal (due_at);
 
--- The first chunk begins the upload. Its row is held, so that finishing and collecting wait for the chunk.
+-- Gives up a tenant's open uploads that nobody has added to for so long; gives how many.
+CREATE FUNCTION context.give_up_uploads(p_tenant text, p_idle_ms bigint) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_count integer;
+BEGIN
+    UPDATE context.blob_upload u SET state = 4 FROM (
+        SELECT o.tenant, o.id FROM context.blob_upload o
+        WHERE o.tenant = p_tenant AND o.state = 1 AND o.idle_since < clock_timestamp() - p_idle_ms * interval '1 millisecond'
+        FOR UPDATE SKIP LOCKED) old
+    WHERE u.tenant = old.tenant AND u.id = old.id;
+    GET DIAGNOSTICS v_count = ROW_COUNT;
+    RETURN v_count;
+END $$;
+
+-- The first chunk begins the upload. Its row is held, so that finishing and collecting wait for the chunk. Where a tenant
+-- has too many open, those of uploaders that have vanished make room (p_crowded_idle_ms).
 CREATE FUNCTION context.put_chunk(p_tenant text, p_upload uuid, p_offset bigint, p_bytes bytea,
-    p_uploads_max integer) RETURNS void LANGUAGE plpgsql AS $$
+    p_uploads_max integer, p_crowded_idle_ms bigint) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     v_state smallint;
+    v_idle_since timestamptz;
+    v_open integer;
 BEGIN
-    SELECT u.state INTO v_state FROM context.blob_upload u WHERE u.tenant = p_tenant AND u.id = p_upload
+    SELECT u.state, u.idle_since INTO v_state, v_idle_since FROM context.blob_upload u WHERE u.tenant = p_tenant AND u.id = p_upload
     FOR KEY SHARE;
     IF NOT FOUND THEN
         PERFORM pg_advisory_xact_lock(hashtextextended('context.blob_upload ' || p_tenant, 0));
-        IF (SELECT count(*) FROM context.blob_upload u
-            WHERE u.tenant = p_tenant AND u.state = 1 AND u.id <> p_upload) >= p_uploads_max THEN
+        v_open := (SELECT count(*) FROM context.blob_upload u
+                   WHERE u.tenant = p_tenant AND u.state = 1 AND u.id <> p_upload);
+        IF v_open >= p_uploads_max AND v_open - context.give_up_uploads(p_tenant, p_crowded_idle_ms) >= p_uploads_max THEN
             PERFORM context.fail('exhausted', format('%s uploads are open already', p_uploads_max));
         END IF;
         INSERT INTO context.blob_upload (tenant, id) VALUES (p_tenant, p_upload) ON CONFLICT DO NOTHING;
@@ -95,10 +115,16 @@ BEGIN
             AND c.upload_id = p_upload AND c.chunk_offset = p_offset AND c.bytes = p_bytes) THEN
         PERFORM context.fail('conflict', format('upload %s: has other bytes at %s', p_upload, p_offset));
     END IF;
+    -- Not with each chunk: those of one upload that come at once would wait for each other.
+    IF v_idle_since < clock_timestamp() - interval '10 seconds' THEN
+        UPDATE context.blob_upload u SET idle_since = clock_timestamp()
+        WHERE u.tenant = p_tenant AND u.id = p_upload AND u.idle_since < clock_timestamp() - interval '10 seconds';
+    END IF;
 END $$;
 
--- Is it whole? Gives the SHA-256 when it is finished already; otherwise NULL, or fails with what is wrong.
-CREATE FUNCTION context.check_upload(p_tenant text, p_upload uuid, p_size bigint) RETURNS bytea
+-- Is it whole? Gives the SHA-256 when it is finished already; otherwise NULL, or fails with what is wrong. Whole, it is
+-- nobody's to give up while it may be being finished (p_hold_ms).
+CREATE FUNCTION context.check_upload(p_tenant text, p_upload uuid, p_size bigint, p_hold_ms bigint) RETURNS bytea
 LANGUAGE plpgsql AS $$
 DECLARE
     c_chunk CONSTANT bigint := 262144;
@@ -127,6 +153,9 @@ BEGIN
         PERFORM context.fail('invalid', format('upload %s: the chunk at %s has %s bytes, in %s bytes of all',
                                                p_upload, v_wrong.at, v_wrong.has, p_size));
     END IF;
+    UPDATE context.blob_upload u
+    SET idle_since = greatest(u.idle_since, clock_timestamp() + p_hold_ms * interval '1 millisecond')
+    WHERE u.tenant = p_tenant AND u.id = p_upload AND u.state = 1;
     RETURN NULL;
 END $$;
 
@@ -164,7 +193,7 @@ BEGIN
         ON CONFLICT (tenant, sha256) DO UPDATE SET
             idle_since = CASE WHEN b.idle_since IS NOT NULL THEN clock_timestamp() END
         RETURNING b.store = p_store AND b.place = p_place INTO v_is_ours;
-        UPDATE context.blob_upload u SET sha256 = p_sha256, begun_at = clock_timestamp(),
+        UPDATE context.blob_upload u SET sha256 = p_sha256, idle_since = clock_timestamp(),
             state = CASE WHEN v_is_ours AND p_store = 1 THEN 2 ELSE 3 END
         WHERE u.tenant = p_tenant AND u.id = p_upload;
         IF v_is_ours AND p_store <> 1 THEN
@@ -207,14 +236,17 @@ BEGIN
     RETURN v_blob;
 END $$;
 
--- The same for what a connector says it has stored: that it is not there is the event's fault.
-CREATE FUNCTION context.ref_media(p_tenant text, p_message uuid, p_part integer, p_sha256 bytea) RETURNS void
+-- The same for what a connector says it has stored. What is not there any more fails, and the message says so: p_gone.
+CREATE FUNCTION context.ref_media(p_tenant text, p_message uuid, p_part integer, p_sha256 bytea, p_gone bytea) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM context.blob b WHERE b.tenant = p_tenant AND b.sha256 = p_sha256) THEN
-        PERFORM context.fail('invalid', format('part %s: there is no blob %s', p_part, encode(p_sha256, 'hex')));
+    PERFORM FROM context.blob b WHERE b.tenant = p_tenant AND b.sha256 = p_sha256 FOR NO KEY UPDATE;
+    IF FOUND THEN
+        PERFORM context.ref_blob(p_tenant, p_sha256, p_message, p_part);
+    ELSE
+        UPDATE context.media a SET state = 3, media = p_gone
+        WHERE a.tenant = p_tenant AND a.message_id = p_message AND a.part_index = p_part;
     END IF;
-    PERFORM context.ref_blob(p_tenant, p_sha256, p_message, p_part);
 END $$;
 
 -- Drops so many chunks of one upload that goes; gives how many. The last bite ends it.
@@ -263,7 +295,7 @@ BEGIN
 END $$;
 
 -- One bite of collecting. `did` says whether to come again at once; nothing when another replica is at it.
-CREATE FUNCTION context.collect_blobs(p_grace_ms bigint, p_limit integer, OUT did integer, OUT blobs integer,
+CREATE FUNCTION context.collect_blobs(p_idle_ms bigint, p_grace_ms bigint, p_limit integer, OUT did integer, OUT blobs integer,
     OUT uploads integer) LANGUAGE plpgsql AS $$
 DECLARE
     v_before timestamptz := clock_timestamp() - p_grace_ms * interval '1 millisecond';
@@ -278,13 +310,14 @@ BEGIN
         RETURN;
     END IF;
     UPDATE context.blob_upload u SET state = 4 FROM (
-        SELECT o.tenant, o.id FROM context.blob_upload o WHERE o.state = 1 AND o.begun_at < v_before
-        ORDER BY o.begun_at LIMIT p_limit FOR UPDATE SKIP LOCKED) old
+        SELECT o.tenant, o.id FROM context.blob_upload o WHERE o.state = 1
+            AND o.idle_since < clock_timestamp() - p_idle_ms * interval '1 millisecond'
+        ORDER BY o.idle_since LIMIT p_limit FOR UPDATE SKIP LOCKED) old
     WHERE u.tenant = old.tenant AND u.id = old.id;
     GET DIAGNOSTICS uploads = ROW_COUNT;
     DELETE FROM context.blob_upload u USING (
-        SELECT o.tenant, o.id FROM context.blob_upload o WHERE o.state = 5 AND o.begun_at < v_before
-        ORDER BY o.begun_at LIMIT p_limit FOR UPDATE SKIP LOCKED) old
+        SELECT o.tenant, o.id FROM context.blob_upload o WHERE o.state = 5 AND o.idle_since < v_before
+        ORDER BY o.idle_since LIMIT p_limit FOR UPDATE SKIP LOCKED) old
     WHERE u.tenant = old.tenant AND u.id = old.id;
     GET DIAGNOSTICS v_count = ROW_COUNT;
     did := uploads + v_count;

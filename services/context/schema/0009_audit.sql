@@ -8,7 +8,8 @@
 -- kind 1, once: the last manifest of this slice in event_id, none when there is no more;
 -- kind 2, for each (boot, lane, block) in it: the block in number;
 -- kind 3, for each event that should be there and is not: what of it is gone.
-CREATE FUNCTION context.audit_rows(p_tenant text, p_after uuid, p_until uuid, p_events integer)
+CREATE FUNCTION context.audit_rows(p_tenant text, p_after uuid, p_until uuid, p_events integer,
+    p_refused_days integer)
 RETURNS TABLE (kind integer, boot_id text, boot_lane integer, number bigint, account_id text, event_id uuid, result integer,
                at timestamptz, what text) LANGUAGE plpgsql STABLE
 -- Rows are read by ranges of ids and hashed: row by row, a planner that guesses few would read a range for each.
@@ -48,12 +49,13 @@ BEGIN
     LEFT JOIN (SELECT t.id FROM context.message t WHERE t.tenant = p_tenant AND t.id >= v_from AND t.id <= v_to) m ON m.id = s.id
     LEFT JOIN (SELECT t.id FROM context.message_raw t WHERE t.tenant = p_tenant AND t.id >= v_from AND t.id <= v_to) w ON w.id = s.id
     WHERE w.id IS NULL OR (s.what <> 12 AND k.id IS NULL) OR (s.what < 10 AND s.what <> 6 AND m.id IS NULL);
-    -- Few are refused: each is looked up.
+    -- Few are refused: each is looked up, but for those that may have been pruned.
     RETURN QUERY
     SELECT 3, r.boot_id, r.boot_lane, e.number, e.account, e.id, 3, r.at, 'refused_event'
     FROM context.intake r CROSS JOIN LATERAL unnest(r.numbers, r.ids, r.results, r.accounts) AS e (number, id, result, account)
     LEFT JOIN LATERAL (SELECT t.id FROM context.refused_event t WHERE t.tenant = p_tenant AND t.id = e.id LIMIT 1) f ON true
-    WHERE r.tenant = p_tenant AND r.id > p_after AND r.id <= v_last AND e.result = 3 AND f.id IS NULL;
+    WHERE r.tenant = p_tenant AND r.id > p_after AND r.id <= v_last AND e.result = 3 AND f.id IS NULL
+      AND e.id >= context.uuid7_at(now() - p_refused_days * interval '1 day');
 END $$;
 
 -- One block of numbers of a boot's lane. Counts are of the manifests from p_since on and before p_until; gaps are
