@@ -87,6 +87,7 @@ test('who may do what', async (t) => {
     isProblem(await alice.call('POST', `/conversations/${item.conversation.id}/transfer`, { queue_id: world.ids.demo.otherQueue }), 403, 'forbidden')
     isProblem(await alice.call('POST', `/conversations/${item.conversation.id}/close`), 403, 'forbidden')
     isProblem(await alice.reply(item.conversation.id, 'pas encore la mienne'), 403, 'forbidden')
+    isProblem(await alice.call('POST', `/conversations/${item.conversation.id}/typing`), 403, 'forbidden')
     assert.equal((await alice.call('POST', `/conversations/${item.conversation.id}/notes`, { text: 'à suivre' }, { key: randomUUID() })).status, 201)
     assert.equal((await sue.call('POST', `/conversations/${item.conversation.id}/close`)).status, 200)
     await alice.presence('online')
@@ -152,6 +153,29 @@ test('409: what the state does not allow', async () => {
   const start = (text) => alice.call('POST', '/conversations', { account_id: 'sms-demo', recipient: { kind: 'phone', value: '+33639982021' }, text }, { key: 'start' })
   assert.equal((await start('a')).status, 202)
   isProblem(await start('b'), 409, 'conflict')
+})
+
+test('409: people, conversations and channels that do not go together', async () => {
+  const [one, two, three] = [await world.receive('demo', alice, '+33639982022', 'x'), await world.receive('demo', alice, '+33639982023', 'x'), await world.receive('demo', alice, '+33639982025', 'x')]
+  isProblem(await alice.call('POST', `/conversations/${one.conversation.id}/join`, { other_id: two.conversation.id }), 409, 'conflict')
+  const merge = (other) => alice.call('POST', `/customers/${one.conversation.customer_id}/merges`, { other_customer_id: other.conversation.customer_id }, { key: 'merge' })
+  assert.equal((await merge(two)).status, 201)
+  isProblem(await merge(three), 409, 'conflict')
+  const capabilities = 'UPDATE routing.channel_account SET capabilities = '
+  await house.sql(`${capabilities} capabilities || '\\x4800'`)
+  isProblem(await alice.call('POST', `/conversations/${one.conversation.id}/typing`), 409, 'conflict')
+  await house.sql(`${capabilities} capabilities || '\\x4801'`)
+})
+
+test('409: a dead letter whose message is on its way after all', async () => {
+  const view = await world.receive('demo', alice, '+33639982024', 'x')
+  provider.behave = (send, { answer }) => { answer(400, { code: 21211, message: 'Invalid To', status: 400 }); return true }
+  assert.equal((await alice.reply(view.conversation.id, 'nulle part')).status, 202)
+  const letter = await until('it is a dead letter', async () => (await ada.get('/dead-letters?kind=delivery')).body.items[0])
+  provider.behave = null
+  await house.sql('UPDATE routing.delivery SET state = 4 WHERE id::text = $1', [letter.subject])
+  isProblem(await ada.call('POST', `/dead-letters/${letter.id}/replay`), 409, 'conflict')
+  assert.equal((await ada.call('POST', `/dead-letters/${letter.id}/drop`)).status, 200)
 })
 
 test('412 and 428: tags', async (t) => {
