@@ -85,6 +85,8 @@ static void tell_context(struct job_end *end, const struct db_work *work, const 
 
     if (end->call != NULL)
         mesh = routing_call_mesh(end->call, end->tenant);
+    else if (mesh.timeout_ms > routing->config->job_tell_ms)
+        mesh.timeout_ms = routing->config->job_tell_ms; /* over before the next: no old word after a replay */
     fill_media(&media, end, fetch, db_text(work, rows, row, TEXT));
     request.tenant = end->tenant;
     request.message_id = db_text(work, rows, row, MESSAGE);
