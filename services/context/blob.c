@@ -136,14 +136,14 @@ void blob_put_chunk(Guichet__V1__Blobs_Service *service, const Guichet__V1__PutC
         return;
     }
     work = db_work_new(blob_blobs_of(call)->pool);
-    db_work_add(
-        work, &blob_sql_put_chunk,
-        (struct db_param[]){ DB_PARAM_TEXT(input->tenant), DB_PARAM_UUID(input->upload_id),
-                             DB_PARAM_I64(input->offset),
-                             DB_PARAM_BYTES(((struct str_view){
-                                 input->bytes.len > 0 ? (char *)input->bytes.data : "", input->bytes.len })),
-                             DB_PARAM_I32(config->uploads_max), DB_PARAM_I64(config->upload_crowded_idle_ms) },
-        6);
+    db_work_add(work, &blob_sql_put_chunk,
+                (struct db_param[]){
+                    DB_PARAM_TEXT(input->tenant), DB_PARAM_UUID(input->upload_id),
+                    DB_PARAM_I64(input->offset),
+                    DB_PARAM_BYTES(((struct str_view){ input->bytes.len > 0 ? (char *)input->bytes.data : "",
+                                                       input->bytes.len })),
+                    DB_PARAM_I32(config->uploads_max), DB_PARAM_I64(config->upload_crowded_idle_ms) },
+                6);
     db_work_run(work, on_chunk_put, call);
 }
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* blob_collect.c - what nobody refers to goes after a grace period, uploads that nobody goes on with after theirs.
+/* blob_collect.c - what nobody refers to goes after a grace period, and so do uploads that nobody goes on with.
  *
  * In bites: one short transaction each, by one replica at a time, until there is nothing left to do. The
  * blob's row goes first; what it had in a store stands in a list until it is deleted there, so that a crash in

@@ -146,7 +146,8 @@ static void on_written(void *arg, const struct err *err)
 
     if (err->kind != ERR_NONE)
         finish->err = *err;
-    if (finish->err.kind == ERR_NONE && blob_finish_has_more(finish) && FAILPOINT("context_blob_between_groups"))
+    if (finish->err.kind == ERR_NONE && blob_finish_has_more(finish) &&
+        FAILPOINT("context_blob_between_groups"))
         err_set(&finish->err, ERR_UNAVAILABLE, "failpoint");
     if (finish->err.kind == ERR_NONE && blob_finish_has_more(finish))
         blob_finish_fetch(finish, start_write);

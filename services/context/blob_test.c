@@ -271,8 +271,10 @@ static void test_uploads_of_a_tenant_are_bounded(void **state)
 
 static void age_uploads(struct kit *kit, const char *tenant, const char *age)
 {
-    kit_sql(kit, "UPDATE context.blob_upload SET idle_since = clock_timestamp() - interval '%s' WHERE tenant = '%s'",
-            age, tenant);
+    kit_sql(
+        kit,
+        "UPDATE context.blob_upload SET idle_since = clock_timestamp() - interval '%s' WHERE tenant = '%s'",
+        age, tenant);
 }
 
 static void test_uploads_nobody_goes_on_with_make_room(void **state)
@@ -308,14 +310,16 @@ static void test_uploads_nobody_goes_on_with_make_room(void **state)
 static void test_idle_uploads_are_collected(void **state)
 {
     struct kit *kit = *state;
-    struct kit_upload idle = kit_upload(kit, "idle", KIT_CHUNK + 10, 1), fresh = kit_upload(kit, "idle", 10, 2);
+    struct kit_upload idle = kit_upload(kit, "idle", KIT_CHUNK + 10, 1),
+                      fresh = kit_upload(kit, "idle", 10, 2);
     struct err err = { 0 };
 
     kit_put_all(kit, clients[0], &idle);
     age_uploads(kit, "idle", "61 minutes");
     kit_put_all(kit, clients[0], &fresh);
     blob_collect_soon(kit->replicas[0]->blobs);
-    KIT_UNTIL(kit, strcmp(kit_sql(kit, "SELECT count(*) FROM context.blob_upload WHERE tenant = 'idle'"), "1") == 0);
+    KIT_UNTIL(kit, strcmp(kit_sql(kit, "SELECT count(*) FROM context.blob_upload WHERE tenant = 'idle'"),
+                          "1") == 0);
     assert_null(kit_finish(kit, clients[0], &idle, &err));
     assert_int_equal(err.kind, ERR_NOT_FOUND);
     assert_non_null(kit_finish(kit, clients[0], &fresh, &err));

@@ -21,14 +21,12 @@ struct context_config {
     char *publish;
     uint32_t max_in_flight;
     uint32_t reopen_window_ms;
-    uint32_t events_max;
-    uint32_t changes_max;
+    uint32_t events_max, changes_max;
     uint32_t content_max_bytes;
     uint32_t raw_max_bytes;
     uint32_t preview_max_bytes;
     uint32_t reply_max_bytes;
-    uint32_t person_customers_max;
-    uint32_t join_messages_max;
+    uint32_t person_customers_max, join_messages_max;
     uint32_t partition_months_ahead, partition_interval_ms, partition_retry_ms;
     uint32_t intake_retention_days, refused_retention_days;
     struct blob_config blobs;

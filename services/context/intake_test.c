@@ -81,9 +81,12 @@ static void test_what_is_not_numbered_or_no_range(void **state)
         uint64_t first, last;
         bool is_allowed;
     } cases[] = {
-        { "one number", "boot-1", 0, 7, 7, true },       { "backwards", "boot-1", 0, 7, 6, false },
-        { "of no boot", "", 0, 7, 7, false },            { "from 0", "boot-1", 0, 0, 7, false },
-        { "too wide", "boot-1", 0, 1, 1 << 26, true },   { "wider", "boot-1", 0, 1, (1 << 26) + 1, false },
+        { "one number", "boot-1", 0, 7, 7, true },
+        { "backwards", "boot-1", 0, 7, 6, false },
+        { "of no boot", "", 0, 7, 7, false },
+        { "from 0", "boot-1", 0, 0, 7, false },
+        { "wide", "boot-1", 0, 1, 1 << 26, true },
+        { "too wide", "boot-1", 0, 1, (1 << 26) + 1, false },
         { "all there are", "boot-1", 0, 1, UINT64_MAX, false },
         { "no lane of ours", "boot-1", UINT32_MAX, 1, 2, false },
     };
@@ -107,7 +110,8 @@ static void test_what_is_not_numbered_or_no_range(void **state)
 }
 
 /* `count` ranges of one number each, every `step`-th, the last first. */
-static void fill_voided(struct kit *kit, Guichet__V1__RecordRequest *request, const char *boot, size_t count, uint64_t step)
+static void fill_voided(struct kit *kit, Guichet__V1__RecordRequest *request, const char *boot, size_t count,
+                        uint64_t step)
 {
     request->voided = context_alloc(kit->arena, count * sizeof(*request->voided));
     request->n_voided = count;
@@ -184,10 +188,12 @@ static void test_old_refused_events_go_in_bites(void **state)
     struct kit *kit = *state;
 
     for (int i = 0; i < 4; i++)
-        kit_sql(kit,
-                "INSERT INTO context.refused_event (tenant, id, content_hash, account_id, channel, event_key, reason, event,"
-                " state) VALUES ('old', context.uuid7_at(now() - interval '%d days'), '\\x0%d', 'a', 'sms', 'k', 'r', '', %d)",
-                88 + i, i, 1 + i % 2);
+        kit_sql(
+            kit,
+            "INSERT INTO context.refused_event (tenant, id, content_hash, account_id, channel, event_key, reason,"
+            " event, state) VALUES ('old', context.uuid7_at(now() - interval '%d days'), '\\x0%d', 'a', 'sms',"
+            " 'k', 'r', '', %d)",
+            88 + i, i, 1 + i % 2);
     assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 1)"), "1");
     assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 5)"), "1");
     assert_string_equal(kit_sql(kit, "SELECT context.prune_refused(90, 5)"), "0");

@@ -308,9 +308,12 @@ static void test_media_that_come_stored(void **state)
     assert_int_equal(reply->results[0]->result, GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED);
     assert_int_equal(reply->results[1]->result, GUICHET__V1__RECORD_RESULT__RECORD_RESULT_STORED);
     assert_string_equal(
-        kit_sql(kit, "SELECT string_agg(state || ' ' || coalesce((SELECT string_agg(part_index || encode(sha256, 'hex'), ',')"
-                     " FROM context.blob_ref r WHERE r.message_id = m.message_id), 'none'), ', ' ORDER BY state)"
-                     " FROM context.media m WHERE tenant = 'mail'"),
+        kit_sql(
+            kit,
+            "SELECT string_agg(state || ' ' ||"
+            " coalesce((SELECT string_agg(part_index || encode(sha256, 'hex'), ',') FROM context.blob_ref r"
+            " WHERE r.message_id = m.message_id), 'none'), ', ' ORDER BY state)"
+            " FROM context.media m WHERE tenant = 'mail'"),
         "2 0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa, 3 none");
     assert_int_equal(kit_changes(kit, "mail", 0)->changes[0]->n_media, 0);
     assert_int_equal(kit_changes(kit, "mail", 0)->changes[1]->n_media, 0);

@@ -349,7 +349,8 @@ static void test_a_late_reader_knows_what_a_split_took(void **state)
     assert_non_null(join(kit, "late", here, bobs->conversation_id, &err));
     before = last_change(kit, "late")->sequence + 1; /* UNMERGED, then SPLIT */
     made = unmerge(kit, "late", edge, &err)->splits[0]->new_conversation_id;
-    assert_non_null(merge(kit, "late", customer_of(kit, "late", ANN), customer_of(kit, "late", BOB), "again", &err));
+    assert_non_null(
+        merge(kit, "late", customer_of(kit, "late", ANN), customer_of(kit, "late", BOB), "again", &err));
     assert_non_null(join(kit, "late", here, made, &err));
     change = kit_changes(kit, "late", before)->changes[0];
     assert_int_equal(change->kind, GUICHET__V1__CHANGE_KIND__CHANGE_KIND_SPLIT);

@@ -17,13 +17,14 @@ bool record_check_voided(const Guichet__V1__RecordRequest *input, struct err *er
     uint64_t left = NUMBERS_MAX;
 
     if (input->n_voided > RANGES_MAX)
-        return err_set(err, ERR_INVALID, "voided: %zu ranges, at most %d are allowed in one request", input->n_voided,
-                       RANGES_MAX);
+        return err_set(err, ERR_INVALID, "voided: %zu ranges, at most %d are allowed in one request",
+                       input->n_voided, RANGES_MAX);
     for (size_t i = 0; i < input->n_voided; i++) {
         const Guichet__V1__NumberRange *range = input->voided[i];
         uint64_t width = range->last - range->first;
 
-        if (range->last < range->first || !record_is_numbered(range->boot_id, range->boot_lane, range->first) ||
+        if (range->last < range->first ||
+            !record_is_numbered(range->boot_id, range->boot_lane, range->first) ||
             !record_is_numbered(range->boot_id, range->boot_lane, range->last))
             return err_set(err, ERR_INVALID, "voided[%zu]: is no range of numbers", i);
         if (width >= left)
