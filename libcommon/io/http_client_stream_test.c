@@ -277,7 +277,7 @@ static void run(struct fixture *fixture, struct stream *stream, struct http_clie
 
 static const char *url_of(const struct fixture *fixture, const char *path)
 {
-    static char url[256];
+    static char url[512];
 
     snprintf(url, sizeof(url), "%s%s", path[0] == '/' ? fixture->url : "", path);
     return url;

@@ -139,8 +139,8 @@ static bool read_message(struct sms_reading *reading, struct err *err)
     Guichet__V1__ThreadRef *thread = arena_alloc(reading->arena, sizeof(*thread));
     Guichet__V1__MessageReceived *message;
     Guichet__V1__InboundEvent *event;
-    Guichet__V1__Address *sender;
-    char *channel;
+    Guichet__V1__Address *sender = NULL;
+    char *channel = NULL;
 
     if (!read_sender(reading, &sender, &channel, err) || !sms_twilio_content(reading, &message, err))
         return false;
