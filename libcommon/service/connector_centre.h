@@ -7,7 +7,14 @@
 
 #include "service/connector_toy.h"
 
-enum { CENTRE_EVENTS_MAX = 512, CENTRE_HELD_MAX = 64, CENTRE_REPORTS_MAX = 64 };
+enum {
+    CENTRE_EVENTS_MAX = 512,
+    CENTRE_HELD_MAX = 64,
+    CENTRE_REPORTS_MAX = 64,
+    CENTRE_NUMBERS_MAX = 8192,
+    CENTRE_VOID_RANGES_MAX = 1024,
+    CENTRE_VOID_NUMBERS_MAX = 1 << 20
+};
 
 struct centre_held {
     Guichet__V1__SubmitReply_Closure closure;
@@ -25,10 +32,14 @@ struct centre {
     unsigned submit_fails_count, start_fails_count, report_fails_count; /* so many times; UINT_MAX: always */
     bool is_holding;    /* submits wait for centre_release() */
     const char *poison; /* a batch with this event key is INVALID */
-    const char *killer; /* a batch with this one ends the centre: it does not answer, and is away for some probes */
+    const char
+        *killer; /* a batch with this one ends the centre: it does not answer, and is away for some probes */
     unsigned killer_away_count;
     Guichet__V1__RecordResult result;
     bool has_wrong_key;
+    bool is_probe_answered; /* whatever becomes of the others */
+    bool is_counting;       /* one lane: no number may come above one that nobody explained */
+    bool is_void_hated;     /* INVALID, as are too many of them */
     bool is_start_denied;
     uint32_t lease_ms;
     const Guichet__V1__Job *job; /* given to the next pull, once */
@@ -41,8 +52,11 @@ struct centre {
     size_t key_count;
     unsigned probes, deads, killed, spools_announced;
     char dead_key[64], dead_reason[128];
-    uint64_t voided_first, voided_last, spooled; /* the last range that was voided; the last count announced */
+    uint64_t voided_first, voided_last,
+        spooled; /* the last range that was voided; the last count announced */
     unsigned voided;
+    uint64_t voided_numbers;
+    bool is_told[CENTRE_NUMBERS_MAX];
     struct centre_held held[CENTRE_HELD_MAX];
     size_t held_count;
     Guichet__V1__OutcomeKind outcome;
@@ -128,10 +142,9 @@ static void centre_answer(struct centre *centre, const struct centre_held *held)
     for (size_t i = 0; i < reply.n_results; i++) {
         reply.results[i] = arena_alloc(arena, sizeof(**reply.results));
         guichet__v1__recorded__init(reply.results[i]);
-        reply.results[i]->event_key =
-            centre->has_wrong_key ? "message:other"
-            : i < event_count     ? held->request->events[i]->event_key
-                                  : held->request->dead[i - event_count]->event_key;
+        reply.results[i]->event_key = centre->has_wrong_key ? "message:other"
+                                      : i < event_count     ? held->request->events[i]->event_key
+                                                            : held->request->dead[i - event_count]->event_key;
         reply.results[i]->result =
             i < event_count ? centre->result : GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED;
     }
@@ -164,7 +177,31 @@ static void centre_keep_more(struct centre *centre, const Guichet__V1__SubmitReq
         centre->voided++;
         centre->voided_first = request->voided[i]->first;
         centre->voided_last = request->voided[i]->last;
+        centre->voided_numbers += centre->voided_last - centre->voided_first + 1;
+        for (uint64_t n = centre->voided_first; n <= centre->voided_last && n < CENTRE_NUMBERS_MAX; n++)
+            centre->is_told[n] = true;
     }
+}
+
+/* As context does. */
+static bool centre_takes_voids(const struct centre *centre, const Guichet__V1__SubmitRequest *request)
+{
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < request->n_voided; i++)
+        count += request->voided[i]->last - request->voided[i]->first + 1;
+    return request->n_voided <= CENTRE_VOID_RANGES_MAX && count < CENTRE_VOID_NUMBERS_MAX &&
+           (!centre->is_void_hated || request->n_voided == 0);
+}
+
+static inline void centre_count_number(struct centre *centre, uint64_t number)
+{
+    if (number >= CENTRE_NUMBERS_MAX)
+        return;
+    for (uint64_t n = 1; n < number && centre->is_counting; n++)
+        if (!centre->is_told[n])
+            fail_msg("number %llu comes above %llu", (unsigned long long)number, (unsigned long long)n);
+    centre->is_told[number] = true;
 }
 
 static void centre_submit(Guichet__V1__Connector_Service *service, const Guichet__V1__SubmitRequest *request,
@@ -178,9 +215,14 @@ static void centre_submit(Guichet__V1__Connector_Service *service, const Guichet
     assert_true(mesh_request_token(mesh_request_of(closure_data)).len > 0);
     if (request->n_events + request->n_dead == 0)
         centre->probes++;
-    else if (centre->submits < CENTRE_EVENTS_MAX)
-        centre->batch_sizes[centre->submits++] = request->n_events;
+    else if (++centre->submits <= CENTRE_EVENTS_MAX)
+        centre->batch_sizes[centre->submits - 1] = request->n_events;
+    if (centre->is_probe_answered && request->n_events + request->n_dead == 0) {
+        centre_answer(centre, &held);
+        return;
+    }
     if (centre_die(centre, request, closure_data) ||
+        (!centre_takes_voids(centre, request) && centre_fail(ERR_INVALID, &once, closure_data)) ||
         centre_fail(centre->submit_fails, &centre->submit_fails_count, closure_data))
         return;
     for (size_t i = 0; i < request->n_events; i++)
@@ -191,6 +233,7 @@ static void centre_submit(Guichet__V1__Connector_Service *service, const Guichet
     centre_keep_more(centre, request);
     for (size_t i = 0; i < request->n_events && centre->key_count < CENTRE_EVENTS_MAX; i++) {
         assert_int_equal(strlen(request->events[i]->boot_id), 36);
+        centre_count_number(centre, request->events[i]->boot_n);
         centre->boot_ns[centre->key_count] = request->events[i]->boot_n;
         centre->boot_lanes[centre->key_count] = request->events[i]->boot_lane;
         snprintf(centre->keys[centre->key_count++], 64, "%s", request->events[i]->event_key);

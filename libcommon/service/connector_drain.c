@@ -47,7 +47,8 @@ struct connector_drain {
     uint32_t held[HELD_MAX]; /* threads of suspects */
     size_t held_count;
     uint64_t seen_rows; /* so many were there when none could be read; UINT64_MAX: not known */
-    uint32_t token_generation, voids_taken;
+    uint32_t token_generation;
+    struct void_share share;
     bool was_forbidden, has_deleted_to; /* has_deleted_to: the first piece's deletion is what waits */
     size_t delete_from, delete_to;
 };
@@ -278,14 +279,9 @@ static void submit_piece(struct connector_drain *drain)
     call.is_single = piece->is_trial;
     if (piece->is_dead) {
         const struct spool_row *row = &drain->rows[piece->from];
-        const Guichet__V1__InboundEvent *event = drain->events[piece->from];
 
-        call.dead = connector_dead_event(drain->page->arena, runtime->slots[row->account].account->id,
-                                         event != NULL ? event->event_key : "", row->bytes, piece->why.text,
-                                         row->attempts + 1);
-        call.dead->boot_id = (char *)row->boot_id;
-        call.dead->boot_lane = row->boot_lane;
-        call.dead->boot_n = row->boot_n;
+        call.dead = connector_dead_row(drain->page->arena, runtime->slots[row->account].account->id,
+                                       drain->events[piece->from], row, piece->why.text, row->attempts + 1);
     } else {
         call.events = drain->events + piece->from;
         call.event_count = piece->to - piece->from;
@@ -298,8 +294,8 @@ static void submit_piece(struct connector_drain *drain)
         return;
     }
     drain->token_generation = call.token_generation;
-    drain->voids_taken = call.voids_taken;
-    for (size_t i = piece->from; i < piece->to; i++)
+    drain->share = call.share;
+    for (size_t i = piece->from; i < piece->to && !call.share.is_alone; i++)
         connector_count(runtime, CONNECTOR_EVENTS_SUBMITTED, runtime->slots[drain->rows[i].account].account,
                         1);
 }
@@ -335,6 +331,10 @@ static void on_doubt(struct connector_drain *drain, const struct err *err)
 {
     struct piece piece = *current(drain);
 
+    if (drain->share.is_alone) {
+        drain_wait(drain);
+        return;
+    }
     if (!piece.is_trial) {
         current(drain)->failures++;
         current(drain)->is_trial =
@@ -445,6 +445,16 @@ static void count_answers(struct connector_drain *drain, const struct piece *pie
     }
 }
 
+/* Those told go; refused beside events, they are told again, apart. */
+static void on_voids_answered(struct connector_drain *drain)
+{
+    drain->delete_from = drain->delete_to = 0;
+    if (drain->share.is_alone)
+        delete_rows(drain);
+    else
+        next_piece(drain);
+}
+
 static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
 {
     struct connector_drain *drain = arg;
@@ -453,18 +463,21 @@ static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
 
     if (reply == NULL)
         err = *mesh_err();
-    else if (!is_answered(drain, piece, reply))
+    else if (!drain->share.is_alone && !is_answered(drain, piece, reply))
         err_set(&err, ERR_INTERNAL, "the results are not those of the events");
     else if (FAILPOINT("connector_after_drain_submit_before_delete"))
         err_set(&err, ERR_UNAVAILABLE, "failpoint");
     if (piece->is_trial)
         connector_trial_end(drain->lane->lanes->trials);
+    if (connector_voids_answered(drain->lane, &drain->share, &err)) {
+        on_voids_answered(drain);
+        return;
+    }
     if (err.kind != ERR_NONE) {
         on_failed(drain, &err);
         return;
     }
     drain->was_forbidden = false;
-    connector_lane_drop_voids(drain->lane, drain->voids_taken);
     connector_trials_heard(drain->lane->lanes->trials);
     count_answers(drain, piece, reply);
     drain->delete_from = piece->from;
@@ -490,18 +503,19 @@ static void on_deleted(void *arg, const struct err *err)
     next_piece(drain);
 }
 
+/* The voids that were told go as well; when that fails they are told once more. */
 static void delete_rows(struct connector_drain *drain)
 {
-    size_t count = drain->delete_to - drain->delete_from;
-    struct spool_row *rows = calloc(count + drain->void_count + 1, sizeof(*rows));
+    size_t count = drain->delete_to - drain->delete_from, void_count = drain->share.row_count;
+    struct spool_row *rows = calloc(count + void_count + 1, sizeof(*rows));
 
     if (rows == NULL)
         abort();
     memcpy(rows, drain->rows + drain->delete_from, count * sizeof(*rows));
-    memcpy(rows + count, drain->voids, drain->void_count * sizeof(*rows));
+    memcpy(rows + count, drain->voids, void_count * sizeof(*rows));
     drain->step = DRAIN_DELETING;
-    spool_delete(runtime_of(drain)->spool, rows, count + drain->void_count, on_deleted, drain);
-    drain->void_count = 0; /* told, and on their way out; when that fails they are told once more */
+    spool_delete(runtime_of(drain)->spool, rows, count + void_count, on_deleted, drain);
+    connector_voids_drop_rows(&drain->voids, &drain->void_count, &drain->share);
     free(rows);
 }
 

@@ -193,7 +193,7 @@ static void append_start(struct lane *lane, struct batch *batch)
     batch->arena = arena_new(batch->bytes +
                              (batch->count + lane->voids.count) * (sizeof(struct spool_row) + 256) + 65536);
     rows = make_rows(lane, batch, &count);
-    batch->voids_taken = connector_lane_take_voids(lane);
+    batch->share.taken_id = lane->voids.last_id;
     spool_append(lane->lanes->runtime->spool, rows, count, on_appended, lane);
 }
 
@@ -208,7 +208,7 @@ static void on_appended(void *arg, const struct err *err)
     if (err->kind != ERR_NONE) {
         batch_fail(lane, batch, err);
     } else {
-        connector_lane_drop_voids(lane, batch->voids_taken);
+        connector_lane_drop_voids(lane, batch->share.taken_id);
         for (size_t i = 0; i < batch->count; i++) {
             connector_count(runtime, CONNECTOR_EVENTS_SPOOLED, batch->events[i].slot->account, 1);
             event_end(lane, &batch->events[i], NULL, NULL);
@@ -271,10 +271,10 @@ static bool submit(struct lane *lane, struct batch *batch, uint32_t timeout_ms)
     is_called = connector_submit(lane, &call, on_submitted, lane);
     if (!is_called)
         lane->sending = NULL;
-    for (size_t i = 0; is_called && i < batch->count; i++)
+    for (size_t i = 0; is_called && !call.share.is_alone && i < batch->count; i++)
         connector_count(lanes->runtime, CONNECTOR_EVENTS_SUBMITTED, batch->events[i].slot->account, 1);
     batch->token_generation = call.token_generation;
-    batch->voids_taken = call.voids_taken;
+    batch->share = call.share;
     free(events);
     return is_called;
 }
@@ -367,13 +367,13 @@ static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
     lane->sending = NULL;
     stats_observe_ms(runtime->stats, CONNECTOR_SUBMIT_TIME,
                      (double)(loop_now_ms(runtime->loop) - batch->sent_ms));
-    if (reply != NULL)
-        connector_lane_drop_voids(lane, batch->voids_taken);
     if (err.kind == ERR_CANCELED) {
         batch_fail(lane, batch, &err);
         return;
     }
-    if (err.kind == ERR_INVALID && batch->count > 1)
+    if (connector_voids_answered(lane, &batch->share, &err))
+        lane_prepend(lane, batch), batch = NULL;
+    else if (err.kind == ERR_INVALID && batch->count > 1)
         batch_split(lane, batch), batch = NULL;
     else if (err.kind == ERR_INVALID && !batch->is_dead)
         batch_give_up(lane, batch, &err), batch = NULL;

@@ -22,6 +22,14 @@ struct lane_event {
     uint64_t added_ms;
 };
 
+/* Which voids a request told. */
+struct void_share {
+    uint32_t taken_id;  /* the lane's own up to this id; 0: none */
+    size_t row_count;   /* so many of the given rows, whole */
+    uint64_t part_last; /* and the row behind them up to here; 0: nothing of it */
+    bool has_any, is_alone;
+};
+
 struct batch {
     struct lane_event *events;
     size_t count, size, bytes;
@@ -31,7 +39,7 @@ struct batch {
     bool is_dead; /* a single event that was refused as a whole: submitted as such */
     struct err why;
     struct arena *arena; /* what the spool is given */
-    uint32_t voids_taken;
+    struct void_share share;
     struct batch *next;
 };
 
@@ -41,9 +49,10 @@ struct lane_voids {
     struct lane_void {
         uint64_t first, last;
         uint32_t id;
-    } * ranges;
+    } * ranges; /* by id: one that grows gets a new one */
     size_t count, size;
-    uint32_t last_id, taken_id; /* a range that was taken once does not grow any more */
+    uint32_t last_id;
+    bool is_doubtful; /* a request with some of them was refused: the next ones go alone */
 };
 
 struct lane {
@@ -76,14 +85,23 @@ struct connector_lanes {
 void connector_lane_next(struct lane *lane);
 bool connector_lane_is_diverted(const struct lane *lane);
 
-/* ---- connector_submit.c ---- */
+/* ---- connector_void.c ---- */
 
 void connector_lane_void(struct lane *lane, uint64_t n);
-/* The ids up to the returned one are in; 0: none. */
-uint32_t connector_lane_take_voids(struct lane *lane);
 void connector_lane_drop_voids(struct lane *lane, uint32_t taken_id);
+/* As many as one request takes: rows of the spool, then the lane's own. false: there are more. */
+bool connector_voids_fill(const struct lane *lane, const struct spool_row *rows, size_t row_count,
+                          struct arena *arena, Guichet__V1__SubmitRequest *request,
+                          struct void_share *share) MUST_USE;
+/* What was told is no longer in the rows. */
+void connector_voids_drop_rows(struct spool_row **rows, size_t *count, struct void_share *share);
+/* Takes the answer's part that is about voids. true: it was about nothing else, the events are still to be sent. */
+bool connector_voids_answered(struct lane *lane, const struct void_share *share, const struct err *err);
 
-/* One request: events or dead ones, with the lane's voids and those given. false: no token, nothing was called. */
+/* ---- connector_submit.c ---- */
+
+/* One request: events or dead ones, with the lane's voids and those given. Voids that do not fit in beside the
+ * events go without them (share.is_alone). false: no token, nothing was called. */
 struct submit {
     Guichet__V1__InboundEvent **events;
     size_t event_count;
@@ -91,11 +109,18 @@ struct submit {
     const struct spool_row *void_rows; /* rows of kind SPOOL_VOID */
     size_t void_count;
     uint32_t timeout_ms;
-    bool is_single;                         /* it may break who gets it: one replica, not the next as well */
-    uint32_t token_generation, voids_taken; /* given back */
+    bool is_single;            /* it may break who gets it: one replica, not the next as well */
+    bool without_voids;        /* they were told, or are in the spool */
+    uint32_t token_generation; /* given back, as is the share */
+    struct void_share share;
 };
 bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__SubmitReply_Closure closure,
                       void *arg) MUST_USE;
+/* A dead event of a row; in the arena. */
+Guichet__V1__DeadEvent *connector_dead_row(struct arena *arena, const char *account_id,
+                                           const Guichet__V1__InboundEvent *event,
+                                           const struct spool_row *row, const char *reason,
+                                           uint32_t attempts);
 /* The event as it is given up: its key made fit to be read. In the arena. */
 Guichet__V1__DeadEvent *connector_dead_event(struct arena *arena, const char *account_id,
                                              const char *event_key, struct str_view packed,

@@ -9,80 +9,7 @@
 
 enum { KEY_MAX_BYTES = 512 };
 
-/* ---- voids ---- */
-
-void connector_lane_void(struct lane *lane, uint64_t n)
-{
-    struct lane_voids *voids = &lane->voids;
-    struct lane_void *last = voids->count > 0 ? &voids->ranges[voids->count - 1] : NULL;
-
-    if (last != NULL && last->id > voids->taken_id && last->last + 1 == n) {
-        last->last = n;
-        return;
-    }
-    if (voids->count == voids->size) {
-        voids->size = voids->size > 0 ? voids->size * 2 : 4;
-        voids->ranges = realloc(voids->ranges, voids->size * sizeof(*voids->ranges));
-        if (voids->ranges == NULL)
-            abort();
-    }
-    voids->ranges[voids->count++] = (struct lane_void){ n, n, ++voids->last_id };
-}
-
-uint32_t connector_lane_take_voids(struct lane *lane)
-{
-    lane->voids.taken_id = lane->voids.last_id;
-    return lane->voids.last_id;
-}
-
-void connector_lane_drop_voids(struct lane *lane, uint32_t taken_id)
-{
-    struct lane_voids *voids = &lane->voids;
-    size_t kept = 0;
-
-    for (size_t i = 0; i < voids->count; i++)
-        if (voids->ranges[i].id > taken_id)
-            voids->ranges[kept++] = voids->ranges[i];
-    voids->count = kept;
-}
-
 /* ---- the request ---- */
-
-static size_t void_total(const struct lane *lane, const struct submit *submit)
-{
-    return lane->voids.count + submit->void_count;
-}
-
-static void fill_range(Guichet__V1__NumberRange *range, const char *boot_id, uint32_t boot_lane,
-                       uint64_t first, uint64_t last)
-{
-    guichet__v1__number_range__init(range);
-    range->boot_id = (char *)boot_id;
-    range->boot_lane = boot_lane;
-    range->first = first;
-    range->last = last;
-}
-
-static void fill_voids(const struct lane *lane, const struct submit *submit, struct arena *arena,
-                       Guichet__V1__SubmitRequest *request)
-{
-    size_t total = void_total(lane, submit), count = 0;
-    Guichet__V1__NumberRange *ranges;
-
-    if (total == 0)
-        return;
-    ranges = arena_alloc(arena, total * sizeof(*ranges));
-    request->voided = arena_alloc(arena, total * sizeof(*request->voided));
-    for (size_t i = 0; i < lane->voids.count; i++)
-        fill_range(&ranges[count++], lane->lanes->runtime->boot_id, lane->boot_lane,
-                   lane->voids.ranges[i].first, lane->voids.ranges[i].last);
-    for (size_t i = 0; i < submit->void_count; i++)
-        fill_range(&ranges[count++], submit->void_rows[i].boot_id, submit->void_rows[i].boot_lane,
-                   submit->void_rows[i].boot_n, submit->void_rows[i].boot_last);
-    for (size_t i = 0; i < total; i++)
-        request->voided[i] = &ranges[i];
-    request->n_voided = total;
-}
 
 bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__SubmitReply_Closure closure,
                       void *arg)
@@ -97,19 +24,28 @@ bool connector_submit(struct lane *lane, struct submit *submit, Guichet__V1__Sub
         .no_retry = submit->is_single,
     };
     Guichet__V1__SubmitRequest request = GUICHET__V1__SUBMIT_REQUEST__INIT;
-    SCOPED_ARENA arena = arena_new(64 * 1024 + void_total(lane, submit) * 256);
+    SCOPED_ARENA arena = arena_new(256 * 1024);
+    struct void_share *share = &submit->share;
+    bool has_events = submit->event_count > 0 || submit->dead != NULL, is_all = true;
 
     if (call.token.data == NULL)
         return false;
+    *share = (struct void_share){ 0 };
     request.tenant = (char *)lane->tenant;
-    request.events = submit->events;
-    request.n_events = submit->event_count;
-    request.dead = submit->dead != NULL ? &submit->dead : NULL;
-    request.n_dead = submit->dead != NULL;
-    if (submit->event_count + request.n_dead + submit->void_count > 0) { /* else it only asks */
-        fill_voids(lane, submit, arena, &request);
-        submit->voids_taken = connector_lane_take_voids(lane);
+    if (has_events || submit->void_count > 0) { /* else it only asks */
+        if (!submit->without_voids)
+            is_all =
+                connector_voids_fill(lane, submit->void_rows, submit->void_count, arena, &request, share);
+        share->has_any = request.n_voided > 0;
+        share->is_alone =
+            share->has_any && (!has_events || !is_all || submit->is_single || lane->voids.is_doubtful);
         connector_count(runtime, CONNECTOR_BATCHES, NULL, 1);
+    }
+    if (!share->is_alone) {
+        request.events = submit->events;
+        request.n_events = submit->event_count;
+        request.dead = submit->dead != NULL ? &submit->dead : NULL;
+        request.n_dead = submit->dead != NULL;
     }
     guichet__v1__connector__submit(mesh_client_call(runtime->routing, &call), &request, closure, arg);
     return true;
@@ -144,6 +80,19 @@ Guichet__V1__DeadEvent *connector_dead_event(struct arena *arena, const char *ac
     dead->event.len = packed.len;
     dead->reason = arena_dup(arena, text);
     dead->attempt_count = attempts;
+    return dead;
+}
+
+Guichet__V1__DeadEvent *connector_dead_row(struct arena *arena, const char *account_id,
+                                           const Guichet__V1__InboundEvent *event,
+                                           const struct spool_row *row, const char *reason, uint32_t attempts)
+{
+    Guichet__V1__DeadEvent *dead = connector_dead_event(
+        arena, account_id, event != NULL ? event->event_key : "", row->bytes, reason, attempts);
+
+    dead->boot_id = (char *)row->boot_id;
+    dead->boot_lane = row->boot_lane;
+    dead->boot_n = row->boot_n;
     return dead;
 }
 

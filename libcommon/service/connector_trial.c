@@ -314,20 +314,18 @@ static void on_suspect_trial(void *arg, bool is_answering)
     struct suspect *suspect = arg;
     struct connector_trials *trials = suspect->trials;
     struct connector_runtime *runtime = runtime_of(trials);
-    struct submit call = { .timeout_ms = runtime->config->submit_attempt_timeout_ms, .is_single = true };
+    struct submit call = { .timeout_ms = runtime->config->submit_attempt_timeout_ms,
+                           .is_single = true,
+                           .without_voids = true /* beside its row in the spool */ };
 
     if (!is_answering) {
         suspect_later(suspect, false);
         return;
     }
     if (suspect->is_dead_next) {
-        call.dead =
-            connector_dead_event(suspect->arena, runtime->slots[suspect->row.account].account->id,
-                                 suspect->event != NULL ? suspect->event->event_key : "", suspect->row.bytes,
-                                 suspect->why.text, suspect->row.attempts > 0 ? suspect->row.attempts : 1);
-        call.dead->boot_id = (char *)suspect->row.boot_id;
-        call.dead->boot_lane = suspect->row.boot_lane;
-        call.dead->boot_n = suspect->row.boot_n;
+        call.dead = connector_dead_row(suspect->arena, runtime->slots[suspect->row.account].account->id,
+                                       suspect->event, &suspect->row, suspect->why.text,
+                                       suspect->row.attempts > 0 ? suspect->row.attempts : 1);
     } else {
         call.events = &suspect->event;
         call.event_count = 1;
