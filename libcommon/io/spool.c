@@ -234,9 +234,12 @@ static void on_opened(struct spool *spool, struct spool_op *op)
 
 static void on_listed(struct spool *spool, struct spool_op *op)
 {
-    spool->is_listed = true;
-    if (op->err.kind != ERR_NONE)
+    if (op->err.kind != ERR_NONE) { /* what is there is not known: at the next scan */
         set_failure(spool, &op->err);
+        return;
+    }
+    spool->is_listed = true;
+    spool->troubled = 0;
     for (size_t i = 0; i < op->name_count; i++)
         if (!is_known(spool, op->names[i]))
             enqueue_adopt(spool, op->names[i]);
@@ -266,7 +269,10 @@ static void on_adopted(struct spool *spool, struct spool_op *op)
     if (op->trouble == SPOOL_TROUBLE_DAMAGED || op->trouble == SPOOL_TROUBLE_VERSION) {
         spool->numbers.put_aside++;
         note(spool, SPOOL_PUT_ASIDE, file->name, &op->err);
-    } else if (op->trouble == SPOOL_TROUBLE_OTHER || (op->trouble == SPOOL_TROUBLE_NONE && !op->is_ours)) {
+    } else if (op->trouble == SPOOL_TROUBLE_OTHER) {
+        spool->troubled++; /* until it can be read its events are older than any */
+        note_left_alone(spool, file->name, &op->err);
+    } else if (op->trouble == SPOOL_TROUBLE_DENIED || (op->trouble == SPOOL_TROUBLE_NONE && !op->is_ours)) {
         note_left_alone(spool, file->name, &op->err);
     } else if (op->trouble == SPOOL_TROUBLE_NONE && file->db.fd >= 0) {
         spool->numbers.adopted++;

@@ -108,7 +108,7 @@ void spool_set_attempts(struct spool *spool, const struct spool_row *row, uint32
 void spool_read(struct spool *spool, const struct spool_query *query, spool_read_fn *done, void *arg);
 void spool_page_free(struct spool_page **page);
 
-/* Earlier boots' files are not all adopted yet: any lane may have older rows. */
+/* Earlier boots' files are not all adopted yet, or one cannot be read for now: any lane may have older rows. */
 bool spool_is_scanning(const struct spool *spool);
 /* The last write failed, or there is no room: the next would be refused. */
 bool spool_is_refusing(const struct spool *spool, struct err *err);

@@ -52,18 +52,77 @@ bool spool_list(const char *dir, char ***ret_names, size_t *ret_count, struct er
     return true;
 }
 
+/* ---- counting ---- */
+
+static void count_group(sqlite3_stmt *statement, uint32_t account, const struct spool_scope *scope,
+                        struct spool_counts *counts)
+{
+    uint64_t count = (uint64_t)sqlite3_column_int64(statement, 4);
+    int64_t oldest_us = sqlite3_column_int64(statement, 6), *known_us = &counts->account_oldest_us[account];
+
+    counts->rows += count;
+    counts->bytes += (uint64_t)sqlite3_column_int64(statement, 5);
+    if (sqlite3_column_int(statement, 2) == SPOOL_REPORT) {
+        counts->reports += count;
+        return;
+    }
+    counts->lanes[account * scope->lanes + (uint64_t)sqlite3_column_int64(statement, 3)] += count;
+    if (sqlite3_column_int(statement, 2) != SPOOL_EVENT)
+        return;
+    counts->events += count;
+    counts->account_events[account] += count;
+    if (*known_us == 0 || oldest_us < *known_us)
+        *known_us = oldest_us;
+}
+
+bool spool_db_count(struct spool_db *db, const struct spool_scope *scope, struct spool_counts *counts,
+                    bool *ret_is_ours, struct err *err)
+{
+    sqlite3_stmt *statement = NULL;
+    int code;
+
+    *ret_is_ours = true;
+    if (!spool_db_prepare(
+            db,
+            "SELECT tenant, account, kind, thread_key % ?1, count(*), sum(length(bytes)), min(at_us)"
+            " FROM spooled GROUP BY 1, 2, 3, 4",
+            &statement, err))
+        return false;
+    sqlite3_bind_int64(statement, 1, scope->lanes);
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+        const char *tenant = (const char *)sqlite3_column_text(statement, 0);
+        const char *id = (const char *)sqlite3_column_text(statement, 1);
+        uint32_t account;
+
+        if (tenant != NULL && id != NULL && spool_find_account(scope, tenant, id, &account))
+            count_group(statement, account, scope, counts);
+        else
+            *ret_is_ours = false;
+    }
+    if (code != SQLITE_DONE)
+        spool_db_error(db, "reading", err);
+    sqlite3_finalize(statement);
+    return code == SQLITE_DONE;
+}
+
 /* ---- saving what can be read ---- */
 
-/* Row by row, without the index, which may be what is broken. Ends at the first error. */
-static bool copy_rows(sqlite3_stmt *statement, const struct spool_scope *scope, struct spool_db *own,
-                      struct spool_counts *counts, struct err *err)
+/* Row by row, without the index, which may be what is broken. Ends where the file is damaged; any other error may
+ * pass, and what it hides is not given up. */
+static bool copy_rows(struct spool_db *db, sqlite3_stmt *statement, const struct spool_scope *scope,
+                      struct spool_db *own, struct spool_counts *counts, struct err *err)
 {
-    while (sqlite3_step(statement) == SQLITE_ROW) {
+    int code;
+
+    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
         SCOPED_ARENA arena = arena_new(SALVAGE_ROW_MAX_BYTES);
         struct spool_row row;
 
-        if (!spool_row_take(statement, scope, arena, &row) || row.is_damaged)
+        if (!spool_row_take(statement, scope, arena, &row) || row.is_damaged) {
+            if (sqlite3_errcode(db->db) == SQLITE_NOMEM)
+                return spool_db_error(db, "reading", err);
             continue;
+        }
         if (!spool_db_insert(own, &scope->accounts[row.account], &row, err))
             return false;
         counts->rows++;
@@ -80,7 +139,7 @@ static bool copy_rows(sqlite3_stmt *statement, const struct spool_scope *scope, 
                 counts->account_oldest_us[row.account] = row.at_us;
         }
     }
-    return true;
+    return code == SQLITE_DONE || spool_db_is_damaged(db) || spool_db_error(db, "reading", err);
 }
 
 /* Nothing readable is no error: the file is put aside as it is. */
@@ -90,16 +149,18 @@ static bool save_rows(struct spool_db *db, const struct spool_scope *scope, stru
     sqlite3_stmt *statement = NULL;
     bool is_saved;
 
-    if (db->db == NULL ||
-        sqlite3_prepare_v2(db->db, "SELECT " SPOOL_COLUMNS " FROM spooled NOT INDEXED ORDER BY seq", -1,
+    if (sqlite3_prepare_v2(db->db, "SELECT " SPOOL_COLUMNS " FROM spooled NOT INDEXED ORDER BY seq", -1,
                            &statement, NULL) != SQLITE_OK)
-        return true;
-    is_saved = spool_db_begin(own, err) && copy_rows(statement, scope, own, counts, err) &&
+        return spool_db_is_damaged(db) ||
+               (sqlite3_errcode(db->db) & 0xff) == SQLITE_ERROR || /* no such table */
+               spool_db_error(db, "reading", err);
+    is_saved = spool_db_begin(own, err) && copy_rows(db, statement, scope, own, counts, err) &&
                spool_db_commit(own, err);
     sqlite3_finalize(statement);
     if (!is_saved) {
         spool_db_rollback(own);
-        counts->rows = 0;
+        spool_counts_done(counts);
+        spool_counts_init(counts, scope);
     }
     return is_saved;
 }

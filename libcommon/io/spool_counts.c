@@ -104,7 +104,7 @@ bool spool_check_room(struct spool *spool, const struct spool_op *op, struct err
 
 bool spool_is_scanning(const struct spool *spool)
 {
-    return !spool->is_listed || spool->adopting > 0;
+    return !spool->is_listed || spool->adopting > 0 || (spool->troubled > 0 && spool->own != NULL);
 }
 
 bool spool_is_refusing(const struct spool *spool, struct err *err)

@@ -116,7 +116,7 @@ void spool_sync_dir(const char *dir)
 
 /* ---- opening ---- */
 
-static bool prepare(struct spool_db *db, const char *text, sqlite3_stmt **ret_statement, struct err *err)
+bool spool_db_prepare(struct spool_db *db, const char *text, sqlite3_stmt **ret_statement, struct err *err)
 {
     if (sqlite3_prepare_v3(db->db, text, -1, SQLITE_PREPARE_PERSISTENT, ret_statement, NULL) != SQLITE_OK)
         return spool_db_error(db, "opening", err);
@@ -125,9 +125,12 @@ static bool prepare(struct spool_db *db, const char *text, sqlite3_stmt **ret_st
 
 static bool prepare_all(struct spool_db *db, struct err *err)
 {
-    return prepare(db, insert_text, &db->insert, err) && prepare(db, erase_text, &db->erase, err) &&
-           prepare(db, attempt_text, &db->attempt, err) && prepare(db, voids_text, &db->voids, err) &&
-           prepare(db, events_text, &db->events, err) && prepare(db, reports_text, &db->reports, err);
+    return spool_db_prepare(db, insert_text, &db->insert, err) &&
+           spool_db_prepare(db, erase_text, &db->erase, err) &&
+           spool_db_prepare(db, attempt_text, &db->attempt, err) &&
+           spool_db_prepare(db, voids_text, &db->voids, err) &&
+           spool_db_prepare(db, events_text, &db->events, err) &&
+           spool_db_prepare(db, reports_text, &db->reports, err);
 }
 
 static bool open_sqlite(struct spool_db *db, const char *path, struct err *err)
@@ -144,7 +147,7 @@ static bool write_header(struct spool_db *db, const char *connector, struct err 
     bool is_written;
 
     if (!run(db, "BEGIN IMMEDIATE", err) || !run(db, schema, err) ||
-        !prepare(db, "INSERT INTO header VALUES (?1, ?2, ?3)", &statement, err))
+        !spool_db_prepare(db, "INSERT INTO header VALUES (?1, ?2, ?3)", &statement, err))
         return false;
     sqlite3_bind_int(statement, 1, SPOOL_FORMAT);
     sqlite3_bind_text(statement, 2, connector, -1, SQLITE_TRANSIENT);
@@ -187,8 +190,12 @@ static enum spool_trouble lock_file(struct spool_db *db, const char *path, struc
 
     db->fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
     if (db->fd < 0) {
-        err_set(err, ERR_UNAVAILABLE, "spool file '%s': %s", path, strerror(errno));
-        return errno == ENOENT ? SPOOL_TROUBLE_GONE : SPOOL_TROUBLE_OTHER;
+        int code = errno;
+
+        err_set(err, ERR_UNAVAILABLE, "spool file '%s': %s", path, strerror(code));
+        if (code == ENOENT)
+            return SPOOL_TROUBLE_GONE;
+        return code == EACCES || code == EPERM || code == ELOOP ? SPOOL_TROUBLE_DENIED : SPOOL_TROUBLE_OTHER;
     }
     if (flock(db->fd, LOCK_EX | LOCK_NB) != 0)
         return SPOOL_TROUBLE_LOCKED;
@@ -197,46 +204,95 @@ static enum spool_trouble lock_file(struct spool_db *db, const char *path, struc
     return SPOOL_TROUBLE_NONE;
 }
 
-static bool is_sound(struct spool_db *db, struct err *err)
+bool spool_db_is_damaged(const struct spool_db *db)
+{
+    int code = db->db != NULL ? sqlite3_errcode(db->db) & 0xff : SQLITE_CANTOPEN;
+
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB;
+}
+
+/* No descriptors, no memory, a read that failed: it may well be whole. Only SQLite's own word makes it damaged. */
+static enum spool_trouble trouble_of(struct spool_db *db, struct err *err)
+{
+    bool is_damaged = spool_db_is_damaged(db);
+
+    if (err->kind == ERR_NONE)
+        spool_db_error(db, "opening", err);
+    return is_damaged ? SPOOL_TROUBLE_DAMAGED : SPOOL_TROUBLE_OTHER;
+}
+
+/* The check tells of a page that it could not read as of one that is damaged; the error's number says which. */
+static enum spool_trouble trouble_told(const char *text)
+{
+    const char *at = strstr(text, "error code=");
+    int code = at != NULL ? atoi(at + strlen("error code=")) & 0xff : SQLITE_CORRUPT;
+
+    return code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? SPOOL_TROUBLE_DAMAGED : SPOOL_TROUBLE_OTHER;
+}
+
+static enum spool_trouble check_pages(struct spool_db *db, struct err *err)
 {
     sqlite3_stmt *statement = NULL;
-    bool is_ok;
+    enum spool_trouble trouble = SPOOL_TROUBLE_NONE;
+    const char *text;
 
-    if (!prepare(db, "PRAGMA quick_check(1)", &statement, err))
-        return false;
-    is_ok = sqlite3_step(statement) == SQLITE_ROW &&
-            strcmp((const char *)sqlite3_column_text(statement, 0), "ok") == 0;
-    if (!is_ok)
-        err_set(err, ERR_UNAVAILABLE, "spool: %s",
-                sqlite3_column_text(statement, 0) != NULL ? (const char *)sqlite3_column_text(statement, 0)
-                                                          : sqlite3_errmsg(db->db));
+    if (!spool_db_prepare(db, "PRAGMA quick_check(1)", &statement, err))
+        return trouble_of(db, err);
+    text = sqlite3_step(statement) == SQLITE_ROW ? (const char *)sqlite3_column_text(statement, 0) : NULL;
+    if (text == NULL) {
+        trouble = trouble_of(db, err);
+    } else if (strcmp(text, "ok") != 0) {
+        err_set(err, ERR_UNAVAILABLE, "spool: %s", text);
+        trouble = trouble_told(text);
+    }
     sqlite3_finalize(statement);
-    return is_ok;
+    return trouble;
+}
+
+/* Both tables are there, and the header has its row. */
+static enum spool_trouble read_header(struct spool_db *db, int64_t *ret_format, struct err *err)
+{
+    int64_t count = 0;
+    int code;
+
+    if (!read_number(
+            db, "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name IN ('header', 'spooled')",
+            &count))
+        return trouble_of(db, err);
+    if (count == 2 && read_number(db, "SELECT format FROM header", ret_format))
+        return SPOOL_TROUBLE_NONE;
+    code = sqlite3_errcode(db->db) & 0xff;
+    if (count == 2 && code != SQLITE_OK && code != SQLITE_DONE && code != SQLITE_ERROR)
+        return trouble_of(db, err);
+    err_set(err, ERR_UNAVAILABLE, "spool: the header cannot be read");
+    return SPOOL_TROUBLE_DAMAGED;
 }
 
 static enum spool_trouble check_file(struct spool_db *db, const char *path, int *ret_version, struct err *err)
 {
     int64_t tables = 0, format = 0;
+    enum spool_trouble trouble;
 
-    if (!open_sqlite(db, path, err) || !read_number(db, "SELECT count(*) FROM sqlite_master", &tables)) {
-        spool_db_error(db, "opening", err);
-        return SPOOL_TROUBLE_DAMAGED;
-    }
+    if (!open_sqlite(db, path, err) || !read_number(db, "SELECT count(*) FROM sqlite_master", &tables))
+        return trouble_of(db, err);
     if (tables == 0) /* made, and never written: as good as empty */
         return write_header(db, "", err) && prepare_all(db, err) ? SPOOL_TROUBLE_NONE : SPOOL_TROUBLE_OTHER;
-    if (!read_number(db, "SELECT format FROM header", &format)) {
-        err_set(err, ERR_UNAVAILABLE, "spool: the header cannot be read");
-        return SPOOL_TROUBLE_DAMAGED;
-    }
+    trouble = read_header(db, &format, err);
+    if (trouble != SPOOL_TROUBLE_NONE)
+        return trouble;
     if (format != SPOOL_FORMAT) {
         *ret_version = (int)format;
         err_set(err, ERR_UNAVAILABLE, "spool: the file has format %d, not %d", (int)format, SPOOL_FORMAT);
         return SPOOL_TROUBLE_VERSION;
     }
-    if (!is_sound(db, err) || !prepare_all(db, err))
-        return SPOOL_TROUBLE_DAMAGED;
+    trouble = check_pages(db, err);
+    if (trouble != SPOOL_TROUBLE_NONE)
+        return trouble;
+    if (!prepare_all(db, err)) /* SQLITE_ERROR: its tables are not those of the format */
+        return (sqlite3_errcode(db->db) & 0xff) == SQLITE_ERROR ? SPOOL_TROUBLE_DAMAGED : trouble_of(db, err);
+    if (!read_number(db, "SELECT coalesce(max(seq), 0) FROM spooled", &db->last_seq))
+        return trouble_of(db, err);
     db->is_suspect = false;
-    read_number(db, "SELECT coalesce(max(seq), 0) FROM spooled", &db->last_seq);
     return SPOOL_TROUBLE_NONE;
 }
 
@@ -498,56 +554,4 @@ bool spool_db_read(struct spool_db *db, uint32_t file, const struct spool_scope 
         sqlite3_clear_bindings(statements[i]);
     }
     return is_ok;
-}
-
-/* ---- counting ---- */
-
-static void count_group(sqlite3_stmt *statement, uint32_t account, const struct spool_scope *scope,
-                        struct spool_counts *counts)
-{
-    uint64_t count = (uint64_t)sqlite3_column_int64(statement, 4);
-    int64_t oldest_us = sqlite3_column_int64(statement, 6), *known_us = &counts->account_oldest_us[account];
-
-    counts->rows += count;
-    counts->bytes += (uint64_t)sqlite3_column_int64(statement, 5);
-    if (sqlite3_column_int(statement, 2) == SPOOL_REPORT) {
-        counts->reports += count;
-        return;
-    }
-    counts->lanes[account * scope->lanes + (uint64_t)sqlite3_column_int64(statement, 3)] += count;
-    if (sqlite3_column_int(statement, 2) != SPOOL_EVENT)
-        return;
-    counts->events += count;
-    counts->account_events[account] += count;
-    if (*known_us == 0 || oldest_us < *known_us)
-        *known_us = oldest_us;
-}
-
-bool spool_db_count(struct spool_db *db, const struct spool_scope *scope, struct spool_counts *counts,
-                    bool *ret_is_ours, struct err *err)
-{
-    sqlite3_stmt *statement = NULL;
-    int code;
-
-    *ret_is_ours = true;
-    if (!prepare(db,
-                 "SELECT tenant, account, kind, thread_key % ?1, count(*), sum(length(bytes)), min(at_us)"
-                 " FROM spooled GROUP BY 1, 2, 3, 4",
-                 &statement, err))
-        return false;
-    sqlite3_bind_int64(statement, 1, scope->lanes);
-    while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
-        const char *tenant = (const char *)sqlite3_column_text(statement, 0);
-        const char *id = (const char *)sqlite3_column_text(statement, 1);
-        uint32_t account;
-
-        if (tenant != NULL && id != NULL && spool_find_account(scope, tenant, id, &account))
-            count_group(statement, account, scope, counts);
-        else
-            *ret_is_ours = false;
-    }
-    if (code != SQLITE_DONE)
-        spool_db_error(db, "reading", err);
-    sqlite3_finalize(statement);
-    return code == SQLITE_DONE;
 }

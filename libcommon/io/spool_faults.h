@@ -4,16 +4,21 @@
 #define GUICHET_IO_SPOOL_FAULTS_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <string.h>
 
 struct fault_file {
     sqlite3_file base;
+    bool is_named;
     sqlite3_file *real; /* right behind */
 };
 
 static struct {
     int write_fails, sync_fails; /* SQLite's code, 0: does not */
     unsigned syncs, writes;
+    const char *name;           /* reading and opening files with this in their name … */
+    int read_fails, open_fails; /* … fails so … */
+    unsigned passing, reads;    /* … after so many that do not; how many there were */
 } faults;
 
 static sqlite3_vfs fault_vfs, *fault_real;
@@ -25,8 +30,15 @@ static int fault_close(sqlite3_file *file)
     return REAL(file)->pMethods != NULL ? REAL(file)->pMethods->xClose(REAL(file)) : SQLITE_OK;
 }
 
+static bool is_read_failing(bool is_named, int code)
+{
+    return is_named && code != 0 && ++faults.reads > faults.passing;
+}
+
 static int fault_read(sqlite3_file *file, void *data, int len, sqlite3_int64 at)
 {
+    if (is_read_failing(((struct fault_file *)file)->is_named, faults.read_fails))
+        return faults.read_fails;
     return REAL(file)->pMethods->xRead(REAL(file), data, len, at);
 }
 
@@ -105,6 +117,10 @@ static int fault_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, in
     int code;
 
     (void)vfs;
+    fault->base.pMethods = NULL;
+    fault->is_named = faults.name != NULL && name != NULL && strstr(name, faults.name) != NULL;
+    if (is_read_failing(fault->is_named, faults.open_fails))
+        return faults.open_fails;
     fault->real = (sqlite3_file *)(fault + 1);
     memset(fault->real, 0, (size_t)fault_real->szOsFile);
     code = fault_real->xOpen(fault_real, name, fault->real, flags, ret_flags);

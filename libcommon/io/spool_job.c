@@ -183,8 +183,11 @@ static void adopt(struct spool *spool, struct spool_op *op)
     spool_counts_init(&op->counts, &spool->scope);
     op->trouble = spool_db_open(&file->db, spool->options.dir, file->name, &version, &op->err);
     if (op->trouble == SPOOL_TROUBLE_NONE &&
-        !spool_db_count(&file->db, &spool->scope, &file->counts, &op->is_ours, &op->err))
-        op->trouble = SPOOL_TROUBLE_DAMAGED;
+        !spool_db_count(&file->db, &spool->scope, &file->counts, &op->is_ours, &op->err)) {
+        op->trouble = spool_db_is_damaged(&file->db) ? SPOOL_TROUBLE_DAMAGED : SPOOL_TROUBLE_OTHER;
+        if (op->trouble == SPOOL_TROUBLE_OTHER)
+            spool_db_close(&file->db);
+    }
     if (op->trouble == SPOOL_TROUBLE_DAMAGED || op->trouble == SPOOL_TROUBLE_VERSION) {
         struct err err = { 0 };
 

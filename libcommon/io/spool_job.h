@@ -75,6 +75,7 @@ struct spool {
     struct spool_op *first, *last;
     struct spool_job *job; /* under way */
     uint32_t last_file_id, own_count, adopting;
+    uint32_t troubled;                    /* files that could not be opened for now, at the last scan */
     uint64_t pending_rows, pending_bytes; /* asked for, not written yet */
     uint64_t renewed_ms;
     struct err failure; /* of the last write; ERR_NONE when it went well */

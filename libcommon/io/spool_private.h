@@ -26,7 +26,8 @@ enum spool_trouble {
     SPOOL_TROUBLE_GONE,
     SPOOL_TROUBLE_DAMAGED,
     SPOOL_TROUBLE_VERSION,
-    SPOOL_TROUBLE_OTHER, /* permissions, no descriptors: another try may do */
+    SPOOL_TROUBLE_OTHER,  /* no descriptors, no memory, a read that failed: another try may do */
+    SPOOL_TROUBLE_DENIED, /* it belongs to somebody else */
 };
 
 struct spool_scope {
@@ -51,6 +52,8 @@ enum spool_trouble spool_db_open(struct spool_db *db, const char *dir, const cha
 void spool_db_close(struct spool_db *db);
 void spool_db_remove(struct spool_db *db, const char *dir, const char *name); /* closes and deletes */
 
+bool spool_db_prepare(struct spool_db *db, const char *text, sqlite3_stmt **ret_statement,
+                      struct err *err) MUST_USE;
 bool spool_db_begin(struct spool_db *db, struct err *err) MUST_USE;
 bool spool_db_commit(struct spool_db *db, struct err *err) MUST_USE;
 void spool_db_rollback(struct spool_db *db);
@@ -62,12 +65,11 @@ bool spool_db_attempt(struct spool_db *db, int64_t seq, uint32_t attempts, struc
 bool spool_db_read(struct spool_db *db, uint32_t file, const struct spool_scope *scope,
                    const struct spool_query *query, struct spool_page *page, size_t *bytes_left,
                    bool *ret_is_full, struct err *err) MUST_USE;
-/* *ret_is_ours false: a row is of an account that is not in scope. */
-bool spool_db_count(struct spool_db *db, const struct spool_scope *scope, struct spool_counts *counts,
-                    bool *ret_is_ours, struct err *err) MUST_USE;
 int64_t spool_db_oldest(struct spool_db *db);                      /* 0: there is none */
 bool spool_db_trim(struct spool_db *db, struct err *err) MUST_USE; /* gives the disk back; only when empty */
 bool spool_db_error(struct spool_db *db, const char *what, struct err *err);
+bool spool_db_is_damaged(
+    const struct spool_db *db); /* by the last error: the file itself, no passing trouble */
 bool spool_find_account(const struct spool_scope *scope, const char *tenant, const char *id,
                         uint32_t *ret_index) MUST_USE;
 /* The row a statement stands on: `SELECT` SPOOL_COLUMNS. Texts and bytes are copied into the arena. */
@@ -93,6 +95,9 @@ void spool_counts_add(struct spool_counts *to, const struct spool_scope *scope,
 
 /* The names of all spool files there, sorted; each freed by the caller. */
 bool spool_list(const char *dir, char ***ret_names, size_t *ret_count, struct err *err) MUST_USE;
+/* *ret_is_ours false: a row is of an account that is not in scope. */
+bool spool_db_count(struct spool_db *db, const struct spool_scope *scope, struct spool_counts *counts,
+                    bool *ret_is_ours, struct err *err) MUST_USE;
 /* Copies what can be read of a damaged file into `own`, counted in *saved (none when saved->rows is 0), and
  * renames it. Closes db in any case. */
 bool spool_put_aside(struct spool_db *db, const char *dir, const char *name, enum spool_trouble trouble,

@@ -83,7 +83,8 @@ static inline void kit_dir(struct kit *kit)
         fail_msg("no folder");
 }
 
-static inline void kit_open(struct kit *kit, const char *boot_id)
+/* Without waiting for the files of other boots. */
+static inline void kit_start(struct kit *kit, const char *boot_id)
 {
     struct err err = { 0 };
 
@@ -107,6 +108,11 @@ static inline void kit_open(struct kit *kit, const char *boot_id)
     kit->options.arg = kit;
     if (!spool_new(kit->loop, &kit->options, &kit->spool, &err))
         fail_msg("%s", err.text);
+}
+
+static inline void kit_open(struct kit *kit, const char *boot_id)
+{
+    kit_start(kit, boot_id);
     KIT_WAIT(kit, !spool_is_scanning(kit->spool));
 }
 
