@@ -373,11 +373,13 @@ static void on_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
     }
     if (connector_voids_answered(lane, &batch->share, &err))
         lane_prepend(lane, batch), batch = NULL;
+    else if (reply != NULL)
+        connector_trials_heard(lane->lanes->trials);
     else if (err.kind == ERR_INVALID && batch->count > 1)
         batch_split(lane, batch), batch = NULL;
     else if (err.kind == ERR_INVALID && !batch->is_dead)
         batch_give_up(lane, batch, &err), batch = NULL;
-    else if (reply == NULL)
+    else
         batch_divert(lane, batch, &err), batch = NULL;
     connector_lane_next(lane);
     if (batch != NULL)

@@ -211,7 +211,7 @@ static void test_killer_over_restarts(void **state)
     world_close(&world);
     spool_world_open(&next, dir, "lanes: 1\nspool_attempts_max: 4");
     WAIT_FOR(&next, next.centre.deads == 1);
-    assert_int_equal(next.centre.killed, 0);
+    assert_int_equal(next.centre.killed, 1); /* once more: it is handed over right after a failure only */
     world_close(&next);
     dir_remove(dir);
 }
@@ -240,6 +240,38 @@ static void test_nobody_is_blamed(void **state)
     check_order(&world, 1, 1, 1);
     world_close(&world);
     dir_remove(dir);
+}
+
+static const struct {
+    const char *label;
+    bool is_probe_answered;
+} outages[] = { { "nothing works", false }, { "only questions are answered", true } };
+
+/* The centre takes no events for a while, whether or not it answers questions: nobody is given up, then or after. */
+static void test_outages(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(outages); i++) {
+        struct world world = { .centre = { .is_probe_answered = outages[i].is_probe_answered } };
+        char dir[DIR_BYTES], body[64];
+
+        dir_make(dir);
+        spool_world_open(&world, dir, "lanes: 1");
+        wait_announced(&world);
+        centre_stop(&world);
+        for (unsigned n = 1; n <= 20; n++) {
+            snprintf(body, sizeof(body), "%u alice%u z", n, n);
+            assert_int_equal(hook_status(&world, body), 200);
+        }
+        WAIT_FOR(&world, world.centre.probes >= (outages[i].is_probe_answered ? 300 : 30));
+        assert_int_equal(spooled(&world), 20);
+        centre_go(&world);
+        WAIT_FOR(&world, spooled(&world) == 0);
+        if (world.centre.deads > 0 || world.centre.key_count != 20)
+            fail_msg("case '%s': %u given up", outages[i].label, world.centre.deads);
+        world_close(&world);
+        dir_remove(dir);
+    }
 }
 
 /* What is refused as unreadable goes as bytes at once. */
@@ -355,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_killer_alone),
         cmocka_unit_test(test_killer_over_restarts),
         cmocka_unit_test(test_nobody_is_blamed),
+        cmocka_unit_test(test_outages),
         cmocka_unit_test(test_invalid),
         cmocka_unit_test(test_refused_account),
         cmocka_unit_test(test_reports),

@@ -2,9 +2,10 @@
 /* connector_trial.c - who waits for the centre, and who may have broken it.
  *
  * An event that ends the process which records it looks like a centre that is down. So the centre is asked before
- * each attempt (a Submit without events), trials come one at a time, and only a failure right after a good answer
- * counts against the event. After spool_attempts_max of them it is handed over as bytes that nobody parses; the
- * hand-over is recorded by the same database, so that a database which takes nothing condemns nobody. */
+ * each attempt (a Submit without events), and trials come one at a time. A failure counts against the event when
+ * the centre took others since its last attempt, when it gave no answer at all, or when it is gone right after:
+ * one that answers and refuses everybody's events condemns nobody. After spool_attempts_max of them, and right after
+ * the last, it is handed over as bytes that nobody parses; what cannot be handed over then is an event again. */
 #include "service/connector_lane.h"
 
 #include <stdlib.h>
@@ -23,6 +24,7 @@ struct suspect {
     Guichet__V1__InboundEvent *event; /* NULL: its bytes cannot be read */
     uint64_t next_ms;
     uint32_t retry_ms;
+    uint64_t recorded; /* of the trials, at its last attempt */
     bool is_dead_next; /* hand it over instead of trying it */
     bool is_answered;  /* only its row must still go */
     bool is_under_way;
@@ -41,6 +43,7 @@ struct connector_trials {
     struct connector_lanes *lanes;
     struct loop_timer *watch_timer, *grant_timer, *suspect_timer;
     uint32_t retry_ms, token_generation;
+    uint64_t recorded; /* requests with events that the centre took */
     bool is_asking;
     struct wanted *wanted, **wanted_end;
     bool is_busy;
@@ -92,6 +95,7 @@ void connector_trials_watch(struct connector_trials *trials)
 
 void connector_trials_heard(struct connector_trials *trials)
 {
+    trials->recorded++;
     trials->retry_ms = runtime_of(trials)->config->spool_retry_ms;
     if (loop_timer_is_active(trials->watch_timer))
         loop_timer_start(trials->watch_timer, with_jitter(trials->retry_ms), 0);
@@ -247,10 +251,6 @@ static void set_attempts(struct suspect *suspect, uint32_t attempts)
     if (attempts != suspect->row.attempts)
         spool_set_attempts(runtime->spool, &suspect->row, attempts, on_attempts_kept, NULL);
     suspect->row.attempts = attempts;
-    if (attempts >= runtime->config->spool_attempts_max) {
-        suspect->is_dead_next = true;
-        err_set(&suspect->why, ERR_INTERNAL, "the centre failed %u times while recording it", attempts);
-    }
 }
 
 bool connector_suspect_add(struct connector_trials *trials, struct lane *lane, const struct spool_row *row,
@@ -265,7 +265,7 @@ bool connector_suspect_add(struct connector_trials *trials, struct lane *lane, c
     suspect = calloc(1, sizeof(*suspect));
     if (suspect == NULL)
         abort();
-    *suspect = (struct suspect){ .trials = trials, .lane = lane, .row = *row };
+    *suspect = (struct suspect){ .trials = trials, .lane = lane, .row = *row, .recorded = trials->recorded };
     suspect->arena = arena_new(SUSPECT_MAX_BYTES);
     suspect->row.boot_id = arena_strdup(suspect->arena, row->boot_id);
     suspect->row.bytes.data = arena_dup(suspect->arena, row->bytes);
@@ -319,6 +319,7 @@ static void on_suspect_trial(void *arg, bool is_answering)
                            .without_voids = true /* beside its row in the spool */ };
 
     if (!is_answering) {
+        suspect->is_dead_next = suspect->event == NULL; /* too long after: it must fail once more */
         suspect_later(suspect, false);
         return;
     }
@@ -336,24 +337,59 @@ static void on_suspect_trial(void *arg, bool is_answering)
     }
 }
 
+/* It broke the centre, as far as can be told: at the last of its attempts it is handed over at once. */
+static void count_failure(struct suspect *suspect)
+{
+    uint32_t max = runtime_of(suspect->trials)->config->spool_attempts_max;
+
+    set_attempts(suspect, suspect->row.attempts + (suspect->row.attempts < max));
+    if (suspect->row.attempts < max)
+        return;
+    suspect->is_dead_next = true;
+    err_set(&suspect->why, ERR_INTERNAL, "the centre failed %u times while recording it",
+            suspect->row.attempts);
+}
+
+static void end_attempt(struct suspect *suspect, bool is_counted)
+{
+    suspect->recorded = suspect->trials->recorded;
+    connector_trial_end(suspect->trials);
+    if (is_counted)
+        count_failure(suspect);
+    suspect_later(suspect, suspect->is_dead_next);
+}
+
+/* Gone, though it answered right before. */
+static void on_asked_after(const Guichet__V1__SubmitReply *reply, void *arg)
+{
+    struct suspect *suspect = arg;
+    enum err_kind kind = reply != NULL ? ERR_NONE : mesh_err()->kind;
+
+    if (kind != ERR_CANCELED)
+        end_attempt(suspect, kind == ERR_UNAVAILABLE || kind == ERR_DEADLINE);
+}
+
 static void on_suspect_failed(struct suspect *suspect, const struct err *err)
 {
+    struct connector_trials *trials = suspect->trials;
+    struct submit call = { .timeout_ms = runtime_of(trials)->config->submit_attempt_timeout_ms };
     bool was_dead = suspect->is_dead_next;
 
     if (err->kind == ERR_INVALID && !was_dead) {
         suspect->is_dead_next = true;
         suspect->why = *err;
-        suspect_later(suspect, true);
-        return;
+        end_attempt(suspect, false);
+    } else if (was_dead) { /* not even as bytes: nobody's fault but the centre's */
+        suspect->is_dead_next = false;
+        end_attempt(suspect, false);
+        suspect->is_dead_next = suspect->event == NULL;
+    } else if (err->kind == ERR_DEADLINE || ((err->kind == ERR_UNAVAILABLE || err->kind == ERR_INTERNAL) &&
+                                             trials->recorded != suspect->recorded)) {
+        end_attempt(suspect, true);
+    } else if (err->kind != ERR_UNAVAILABLE ||
+               !connector_submit(suspect->lane, &call, on_asked_after, suspect)) {
+        end_attempt(suspect, false);
     }
-    if (err->kind == ERR_UNAVAILABLE || err->kind == ERR_DEADLINE || err->kind == ERR_INTERNAL) {
-        if (was_dead)
-            suspect->is_dead_next =
-                suspect->event == NULL; /* not even as bytes: nobody's fault but the centre's */
-        else
-            set_attempts(suspect, suspect->row.attempts + 1);
-    }
-    suspect_later(suspect, suspect->is_dead_next && !was_dead);
 }
 
 static void on_suspect_submitted(const Guichet__V1__SubmitReply *reply, void *arg)
@@ -372,11 +408,12 @@ static void on_suspect_submitted(const Guichet__V1__SubmitReply *reply, void *ar
         err_set(&err, ERR_INTERNAL, "the result is not that of the event");
     if (err.kind == ERR_CANCELED)
         return;
-    connector_trial_end(trials);
     if (err.kind != ERR_NONE) {
         on_suspect_failed(suspect, &err);
         return;
     }
+    connector_trial_end(trials);
+    trials->recorded += !suspect->is_dead_next;
     connector_count(runtime, connector_stat_of(reply->results[0]), account, 1);
     if (suspect->is_dead_next) {
         connector_count(runtime, CONNECTOR_EVENTS_DEAD, account, 1);
