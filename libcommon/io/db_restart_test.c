@@ -104,13 +104,16 @@ static void test_killed_cluster_comes_again(void **state)
     KIT_UNTIL(&kit, running.is_done && !db_is_ready(kit.db));
     assert_int_equal(running.err.kind, ERR_UNAVAILABLE);
 
-    /* One that cannot be sent: known to have had no effect, so not a DEADLINE, and it says what is wrong. */
-    work = db_work_new(pool);
-    kit_add(work, "SELECT 1");
-    db_work_run(work, kit_on_done, &hasty);
-    KIT_UNTIL(&kit, hasty.is_done);
-    assert_int_equal(hasty.err.kind, ERR_UNAVAILABLE);
-    assert_non_null(strstr(hasty.err.text, "127.0.0.1"));
+    /* One that cannot be sent: known to have had no effect, so not a DEADLINE, and it says what is wrong, once a new
+     * connection was tried. */
+    do {
+        memset(&hasty, 0, sizeof(hasty));
+        work = db_work_new(pool);
+        kit_add(work, "SELECT 1");
+        db_work_run(work, kit_on_done, &hasty);
+        KIT_UNTIL(&kit, hasty.is_done);
+        assert_int_equal(hasty.err.kind, ERR_UNAVAILABLE);
+    } while (strstr(hasty.err.text, "127.0.0.1") == NULL);
     assert_false(db_check(kit.db, &err));
     assert_int_equal(err.kind, ERR_UNAVAILABLE);
 
