@@ -79,6 +79,9 @@ struct spool_query {
     size_t held_thread_count;
     const uint32_t *held_accounts; /* and these accounts */
     size_t held_account_count;
+    uint32_t
+        after_file; /* SPOOL_REPORT: what is behind this row; 0: all. Those that are past `until_us` come also */
+    int64_t after_seq; /* when their account is held */
     size_t rows_max, bytes_max;
 };
 

@@ -62,7 +62,8 @@ static const char events_text[] =
     " AND thread_key NOT IN (SELECT value FROM json_each(?5)) AND account NOT IN (SELECT value FROM json_each(?6))"
     " ORDER BY seq LIMIT ?2";
 static const char reports_text[] =
-    "SELECT " SPOOL_COLUMNS " FROM spooled WHERE kind = 3 ORDER BY seq LIMIT ?2";
+    "SELECT " SPOOL_COLUMNS " FROM spooled WHERE kind = 3 AND seq > ?7"
+    " AND (until_us < ?8 OR account NOT IN (SELECT value FROM json_each(?6))) ORDER BY seq LIMIT ?2";
 
 /* ---- errors ---- */
 
@@ -548,6 +549,10 @@ bool spool_db_read(struct spool_db *db, uint32_t file, const struct spool_scope 
             sqlite3_bind_int64(statements[i], 3, scope->lanes);
             sqlite3_bind_int64(statements[i], 4, query->lane);
             bind_held(statements[i], scope, query, &held);
+        } else if (statements[i] == db->reports) {
+            bind_held(statements[i], scope, query, &held);
+            sqlite3_bind_int64(statements[i], 7, query->after_file == file ? query->after_seq : 0);
+            sqlite3_bind_int64(statements[i], 8, time_now_us());
         }
         is_ok = take_rows(db, statements[i], file, scope, query, page, bytes_left, ret_is_full, err);
         sqlite3_reset(statements[i]);

@@ -130,12 +130,20 @@ static void write_file(struct spool_job *job, struct spool_file *file)
 
 /* ---- reading ---- */
 
+static bool has_file(const struct spool *spool, uint32_t id)
+{
+    for (const struct spool_file *file = spool->files; file != NULL; file = file->next)
+        if (file->id == id)
+            return true;
+    return false;
+}
+
 /* File by file, the oldest first: the next is read only when the one before has no more for this lane. */
 static void read_op(struct spool *spool, struct spool_op *op)
 {
     struct spool_page *page = calloc(1, sizeof(*page));
     size_t bytes_left = op->query.bytes_max;
-    bool is_full = false;
+    bool is_full = false, is_behind = !has_file(spool, op->query.after_file);
 
     if (page == NULL)
         abort();
@@ -144,12 +152,15 @@ static void read_op(struct spool *spool, struct spool_op *op)
     page->rows = calloc(op->query.rows_max + 1, sizeof(*page->rows));
     if (page->rows == NULL)
         abort();
-    for (struct spool_file *file = spool->files; file != NULL && !is_full; file = file->next)
-        if (!file->db.is_suspect && !spool_db_read(&file->db, file->id, &spool->scope, &op->query, page,
-                                                   &bytes_left, &is_full, &op->err)) {
+    for (struct spool_file *file = spool->files; file != NULL && !is_full; file = file->next) {
+        is_behind |= file->id == op->query.after_file;
+        if (is_behind && !file->db.is_suspect &&
+            !spool_db_read(&file->db, file->id, &spool->scope, &op->query, page, &bytes_left, &is_full,
+                           &op->err)) {
             spool_page_free(&op->page);
             return;
         }
+    }
 }
 
 static void run_data(struct spool_job *job)

@@ -70,6 +70,10 @@ static void test_kinds(void **state)
     assert_int_equal(kit_read(&kit, (struct spool_query){ .kind = SPOOL_REPORT }), 1);
     assert_int_equal(kit.page->rows[0].until_us, 77);
     assert_string_equal(kit.page->rows[0].bytes.data, "report");
+    assert_int_equal(kit_read(&kit, (struct spool_query){ .kind = SPOOL_REPORT,
+                                                          .after_file = kit.page->rows[0].file,
+                                                          .after_seq = kit.page->rows[0].seq }),
+                     0);
     assert_int_equal(spool_numbers(kit.spool).events, 1);
     assert_int_equal(spool_numbers(kit.spool).reports, 1);
     assert_int_equal(spool_account_events(kit.spool, 0, &oldest_us), 1);

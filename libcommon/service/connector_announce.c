@@ -136,6 +136,8 @@ static void mark_refused(struct connector_runtime *runtime, const Guichet__V1__A
     }
     if (has_changed)
         connector_lanes_refresh(runtime->lanes);
+    if (has_changed && runtime->spool != NULL)
+        connector_reports_wake(runtime->reports);
 }
 
 /* Everybody who waits hears of it, once; a waiter may ask again from inside. */

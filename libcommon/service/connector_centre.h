@@ -30,8 +30,9 @@ struct centre {
     const char *refused_account;
     enum err_kind announce_fails, submit_fails, start_fails, report_fails;
     unsigned submit_fails_count, start_fails_count, report_fails_count; /* so many times; UINT_MAX: always */
-    bool is_holding;    /* submits wait for centre_release() */
-    const char *poison; /* a batch with this event key is INVALID */
+    const char *report_hated; /* FORBIDDEN: reports of the job with this id */
+    bool is_holding;          /* submits wait for centre_release() */
+    const char *poison;       /* a batch with this event key is INVALID */
     const char
         *killer; /* a batch with this one ends the centre: it does not answer, and is away for some probes */
     unsigned killer_away_count;

@@ -49,6 +49,7 @@ struct connector_drain {
     uint64_t seen_rows; /* so many were there when none could be read; UINT64_MAX: not known */
     uint32_t token_generation;
     struct void_share share;
+    bool is_stale;                      /* the page was read for other accounts than are served now */
     bool was_forbidden, has_deleted_to; /* has_deleted_to: the first piece's deletion is what waits */
     size_t delete_from, delete_to;
 };
@@ -75,6 +76,7 @@ static void end_page(struct connector_drain *drain)
 {
     spool_page_free(&drain->page);
     drain->piece_count = drain->row_count = drain->void_count = 0;
+    drain->is_stale = false;
     drain->step = DRAIN_IDLE;
     connector_drain_kick(drain);
 }
@@ -179,7 +181,9 @@ static void on_read(void *arg, struct spool_page *page, const struct err *err)
         next_piece(drain);
         return;
     }
-    drain->seen_rows = spool_lane_rows(runtime_of(drain)->spool, drain->lane->account, drain->lane->index);
+    if (!drain->is_stale)
+        drain->seen_rows =
+            spool_lane_rows(runtime_of(drain)->spool, drain->lane->account, drain->lane->index);
     end_page(drain);
 }
 
@@ -252,7 +256,7 @@ static void drop_empty(struct connector_drain *drain)
 static void next_piece(struct connector_drain *drain)
 {
     drop_empty(drain);
-    if (drain->piece_count == 0 && drain->void_count == 0) {
+    if (drain->is_stale || (drain->piece_count == 0 && drain->void_count == 0)) {
         end_page(drain);
     } else if (drain->piece_count > 0 && current(drain)->is_trial) {
         drain->step = DRAIN_IN_TRIAL;
@@ -434,15 +438,9 @@ static void count_answers(struct connector_drain *drain, const struct piece *pie
 {
     struct connector_runtime *runtime = runtime_of(drain);
 
-    for (size_t i = piece->from; i < piece->to; i++) {
-        const Guichet__V1__Recorded *recorded = reply->results[i - piece->from];
-        const struct connector_account *account = runtime->slots[drain->rows[i].account].account;
-
-        connector_count(runtime, connector_stat_of(recorded), account, 1);
-        if (recorded->result == GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED)
-            log_event(LOG_ERROR, "event_refused", LOG_TEXT("account", account->id),
-                      LOG_TEXT("event_key", recorded->event_key), LOG_TEXT("reason", recorded->reason));
-    }
+    for (size_t i = piece->from; i < piece->to; i++)
+        connector_count_answer(runtime, runtime->slots[drain->rows[i].account].account,
+                               reply->results[i - piece->from]);
 }
 
 /* Those told go; refused beside events, they are told again, apart. */
@@ -552,6 +550,12 @@ void connector_drain_refresh(struct connector_drain *drain)
         drain->piece_count = drain->row_count = drain->void_count = 0;
     }
     connector_drain_kick(drain);
+}
+
+void connector_drain_reread(struct connector_drain *drain)
+{
+    drain->is_stale = drain->step != DRAIN_IDLE;
+    connector_drain_refresh(drain);
 }
 
 void connector_drain_release(struct connector_drain *drain, uint32_t thread_key)

@@ -29,6 +29,7 @@ struct connector_fetch {
     struct connector_fetches *fetches;
     struct connector_fetch *later; /* in the waiting list */
     bool is_waiting, is_running;
+    struct loop_timer *begin; /* it may end at once, which is not said from inside start */
     struct http_call *call;
     struct blob_upload *upload;
     char *content_type, *file_name;
@@ -390,23 +391,30 @@ static void fetch_begin(struct connector_fetch *fetch)
     fetch->call = http_call_start(step->runtime->http, &request, on_fetched, fetch);
 }
 
+static void on_begin(void *arg)
+{
+    struct connector_fetch *fetch = arg;
+
+    if (fetch->media == NULL) {
+        fail_with(fetch, REASON(CONTENT_REFUSED), "the job names no file");
+        return;
+    }
+    wait_for_turn(fetch->fetches, fetch);
+    give_turns(fetch->fetches);
+}
+
 void connector_fetch_start(const struct connector_step *step, struct connector_fetch **ret_fetch)
 {
-    struct connector_fetches *fetches = step->runtime->fetches;
     struct connector_fetch *fetch = calloc(1, sizeof(*fetch));
 
     if (fetch == NULL)
         abort();
     fetch->step = *step;
-    fetch->fetches = fetches;
+    fetch->fetches = step->runtime->fetches;
     fetch->media = step->job->fetch_media->media;
+    fetch->begin = loop_timer_new(step->runtime->loop, on_begin, fetch);
+    loop_timer_start(fetch->begin, 0, 0);
     *ret_fetch = fetch;
-    if (fetch->media == NULL) {
-        fail_with(fetch, REASON(CONTENT_REFUSED), "the job names no file");
-        return;
-    }
-    wait_for_turn(fetches, fetch);
-    give_turns(fetches);
 }
 
 void connector_fetch_free(struct connector_fetch **fetch_ptr)
@@ -419,6 +427,7 @@ void connector_fetch_free(struct connector_fetch **fetch_ptr)
     if (fetch->is_waiting)
         leave_waiting(fetch->fetches, fetch);
     stop_running(fetch);
+    loop_timer_free(&fetch->begin);
     blob_upload_free(&fetch->upload);
     free(fetch);
 }

@@ -29,7 +29,7 @@ struct connector_step {
     struct arena *arena;
     uint64_t lease_until_ms;
     Guichet__V1__Outcome *outcome;
-    connector_step_done_fn *done; /* may come from inside start */
+    connector_step_done_fn *done; /* from the loop, never from inside start */
     void *arg;
 };
 
@@ -52,6 +52,8 @@ void connector_upload_start(const struct connector_step *step, struct connector_
 void connector_upload_free(struct connector_upload **upload);
 
 /* connector_typing.c */
-void connector_typing_start(const struct connector_step *step);
+struct connector_typing;
+void connector_typing_start(const struct connector_step *step, struct connector_typing **ret_typing);
+void connector_typing_free(struct connector_typing **typing);
 
 #endif

@@ -491,7 +491,7 @@ void connector_lanes_wake(struct connector_lanes *lanes)
 void connector_lanes_refresh(struct connector_lanes *lanes)
 {
     for (size_t i = 0; i < lanes->lane_count; i++)
-        connector_drain_refresh(lanes->lanes[i].drain);
+        connector_drain_reread(lanes->lanes[i].drain);
 }
 
 size_t connector_lanes_diverted(const struct connector_lanes *lanes)

@@ -128,6 +128,8 @@ Guichet__V1__DeadEvent *connector_dead_event(struct arena *arena, const char *ac
 /* Only what routing says word for word counts as an answer. event_key NULL: any, for a dead event. */
 bool connector_is_answer(const char *event_key, const Guichet__V1__Recorded *recorded);
 enum connector_stat connector_stat_of(const Guichet__V1__Recorded *recorded);
+void connector_count_answer(struct connector_runtime *runtime, const struct connector_account *account,
+                            const Guichet__V1__Recorded *recorded); /* also logs a refused one */
 
 /* ---- connector_drain.c ---- */
 
@@ -136,6 +138,7 @@ void connector_drain_free(struct connector_drain **drain);
 void connector_drain_kick(struct connector_drain *drain);    /* looks whether there is something to do */
 void connector_drain_retry(struct connector_drain *drain);   /* the centre answers again, or may by now */
 void connector_drain_refresh(struct connector_drain *drain); /* what could not be read before, may be now */
+void connector_drain_reread(struct connector_drain *drain);  /* other accounts are served than before */
 bool connector_drain_is_moving(const struct connector_drain *drain); /* rows are on their way out just now */
 bool connector_drain_is_waiting(const struct connector_drain *drain);
 void connector_drain_release(struct connector_drain *drain,

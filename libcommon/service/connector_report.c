@@ -24,11 +24,15 @@ struct connector_reports {
     struct kept_report kept[PAGE_ROWS];
     size_t open_count; /* calls under way */
     uint32_t retry_ms, token_generation;
+    uint32_t after_file; /* the next page is behind this one; 0: the first */
+    int64_t after_seq;
+    bool is_left, is_away; /* since the first page: some are not heard; routing does not answer */
     bool is_busy;
 };
 
 static void on_reported(const Guichet__V1__ReportReply *reply, void *arg);
 static void page_end(struct connector_reports *reports);
+static void read_page(void *arg);
 
 /* ---- one report ---- */
 
@@ -65,8 +69,10 @@ static bool tell(struct connector_reports *reports, size_t index)
         drop(reports, index, "nobody heard it in time");
         return false;
     }
-    if (call.token.data == NULL)
+    if (call.token.data == NULL) {
+        reports->is_away = true;
         return false;
+    }
     connector_count(runtime, CONNECTOR_REPORTS_REPEATED, runtime->slots[row->account].account, 1);
     guichet__v1__connector__report(mesh_client_call(runtime->routing, &call),
                                    (Guichet__V1__ReportRequest *)request, on_reported, &reports->kept[index]);
@@ -88,7 +94,9 @@ static void on_reported(const Guichet__V1__ReportReply *reply, void *arg)
         connector_announce_again(reports->runtime, reports->token_generation, NULL, NULL);
     else if (err.kind == ERR_NONE)
         kept->is_over = true;
-    else if (!err_is_retryable(err.kind) && err.kind != ERR_INTERNAL)
+    else if (err_is_retryable(err.kind))
+        reports->is_away = true;
+    else if (err.kind != ERR_INTERNAL)
         drop(reports, (size_t)(kept - reports->kept), err.text);
     if (reports->open_count == 0)
         page_end(reports);
@@ -96,34 +104,41 @@ static void on_reported(const Guichet__V1__ReportReply *reply, void *arg)
 
 /* ---- pages ---- */
 
-static void again(struct connector_reports *reports, bool is_failed)
+static void rest(struct connector_reports *reports)
 {
     const struct connector_config *config = reports->runtime->config;
     uint32_t jitter;
 
     reports->is_busy = false;
-    if (!is_failed) {
-        reports->retry_ms = config->spool_retry_ms;
-        connector_reports_wake(reports);
-        return;
-    }
     random_bytes(&jitter, sizeof(jitter));
     loop_timer_start(reports->timer, reports->retry_ms / 2 + jitter % (reports->retry_ms / 2 + 1), 0);
     reports->retry_ms = reports->retry_ms < config->spool_retry_max_ms / 2 ? reports->retry_ms * 2
                                                                            : config->spool_retry_max_ms;
 }
 
+/* On behind this page, whatever became of it: those of one account must not keep back another's. */
+static void page_done(struct connector_reports *reports)
+{
+    bool is_away = reports->is_away;
+
+    reports->is_away = false;
+    spool_page_free(&reports->page);
+    if (is_away)
+        rest(reports);
+    else
+        read_page(reports);
+}
+
 static void on_deleted(void *arg, const struct err *err)
 {
     struct connector_reports *reports = arg;
-    bool is_left = err->kind != ERR_NONE;
 
     if (reports->runtime->is_closing)
         return;
-    for (size_t i = 0; i < reports->page->count; i++)
-        is_left |= !reports->kept[i].is_over;
-    spool_page_free(&reports->page);
-    again(reports, is_left);
+    reports->is_left |= err->kind != ERR_NONE;
+    if (err->kind == ERR_NONE)
+        reports->retry_ms = reports->runtime->config->spool_retry_ms;
+    page_done(reports);
 }
 
 static void page_end(struct connector_reports *reports)
@@ -134,12 +149,25 @@ static void page_end(struct connector_reports *reports)
     for (size_t i = 0; i < reports->page->count; i++)
         if (reports->kept[i].is_over)
             over[count++] = reports->page->rows[i];
-    if (count > 0) {
+    reports->is_left |= count < reports->page->count;
+    if (count > 0)
         spool_delete(reports->runtime->spool, over, count, on_deleted, reports);
-        return;
-    }
-    spool_page_free(&reports->page);
-    again(reports, true);
+    else
+        page_done(reports);
+}
+
+/* Behind the last: from the first again, after a while when there are some left. */
+static void round_end(struct connector_reports *reports)
+{
+    bool is_left = reports->is_left, was_first = reports->after_file == 0;
+
+    reports->after_file = 0;
+    reports->is_left = false;
+    reports->is_busy = false;
+    if (is_left)
+        rest(reports);
+    else if (!was_first)
+        connector_reports_wake(reports); /* for those that came meanwhile */
 }
 
 static void on_read(void *arg, struct spool_page *page, const struct err *err)
@@ -148,12 +176,14 @@ static void on_read(void *arg, struct spool_page *page, const struct err *err)
 
     if (reports->runtime->is_closing || page == NULL || page->count == 0) {
         spool_page_free(&page);
-        reports->is_busy = false;
-        if (!reports->runtime->is_closing && err->kind != ERR_NONE)
-            again(reports, true);
+        reports->is_left |= err->kind != ERR_NONE;
+        if (!reports->runtime->is_closing)
+            round_end(reports);
         return;
     }
     reports->page = page;
+    reports->after_file = page->rows[page->count - 1].file;
+    reports->after_seq = page->rows[page->count - 1].seq;
     reports->open_count = 1; /* until all are called */
     for (size_t i = 0; i < page->count; i++) {
         reports->kept[i] = (struct kept_report){ .reports = reports };
@@ -166,10 +196,23 @@ static void on_read(void *arg, struct spool_page *page, const struct err *err)
 static void read_page(void *arg)
 {
     struct connector_reports *reports = arg;
-    const struct spool_query query = { .kind = SPOOL_REPORT, .rows_max = PAGE_ROWS, .bytes_max = PAGE_BYTES };
+    const struct connector_runtime *runtime = reports->runtime;
+    uint32_t *refused = calloc(runtime->slot_count, sizeof(*refused));
+    struct spool_query query = { .kind = SPOOL_REPORT,
+                                 .held_accounts = refused,
+                                 .after_file = reports->after_file,
+                                 .after_seq = reports->after_seq,
+                                 .rows_max = PAGE_ROWS,
+                                 .bytes_max = PAGE_BYTES };
 
+    if (refused == NULL)
+        abort();
+    for (size_t i = 0; i < runtime->slot_count; i++)
+        if (runtime->slots[i].is_refused)
+            refused[query.held_account_count++] = (uint32_t)i;
     reports->is_busy = true;
-    spool_read(reports->runtime->spool, &query, on_read, reports);
+    spool_read(runtime->spool, &query, on_read, reports);
+    free(refused);
 }
 
 void connector_reports_wake(struct connector_reports *reports)

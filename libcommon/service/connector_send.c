@@ -33,7 +33,8 @@ struct connector_send {
     const Guichet__V1__Job *job; /* in the arena */
     enum send_step step;
     struct http_call *call;
-    struct connector_fetch *fetch;   /* of a file that came */
+    struct connector_fetch *fetch; /* of a file that came */
+    struct connector_typing *typing;
     struct connector_upload *upload; /* of the files of a message */
     Guichet__V1__Outcome outcome;    /* its strings are in the arena */
     struct loop_timer *timer;        /* begins, then repeats the report */
@@ -200,7 +201,7 @@ static void begin(struct connector_send *send)
         connector_fetch_start(&job, &send->fetch);
         return;
     case GUICHET__V1__JOB__KIND_TYPING:
-        connector_typing_start(&job);
+        connector_typing_start(&job, &send->typing);
         return;
     default:
         set_outcome(send, GUICHET__V1__OUTCOME_KIND__OUTCOME_KIND_FAILED,
@@ -383,7 +384,8 @@ static void on_kept(void *arg, const struct err *err)
 static void report_later(struct connector_send *send, const struct err *err)
 {
     struct connector_runtime *runtime = send->runtime;
-    uint64_t now_ms = loop_now_ms(runtime->loop), until_ms = send->lease_until_ms + runtime->config->report_keep_ms;
+    uint64_t now_ms = loop_now_ms(runtime->loop),
+             until_ms = send->lease_until_ms + runtime->config->report_keep_ms;
     Guichet__V1__ReportRequest request = request_of(send);
 
     if (runtime->spool == NULL || runtime->is_closing || now_ms >= until_ms) {
@@ -472,6 +474,7 @@ void connector_send_free(struct connector_send **send_ptr)
     if (send == NULL)
         return;
     connector_fetch_free(&send->fetch);
+    connector_typing_free(&send->typing);
     connector_upload_free(&send->upload);
     loop_timer_free(&send->timer);
     arena_free(&send->arena);

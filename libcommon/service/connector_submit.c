@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "core/pbjson.h"
+#include "ops/log.h"
 
 enum { KEY_MAX_BYTES = 512 };
 
@@ -111,4 +112,13 @@ enum connector_stat connector_stat_of(const Guichet__V1__Recorded *recorded)
     if (recorded->result == GUICHET__V1__RECORD_RESULT__RECORD_RESULT_DUPLICATE)
         return CONNECTOR_EVENTS_DUPLICATE;
     return CONNECTOR_EVENTS_REFUSED;
+}
+
+void connector_count_answer(struct connector_runtime *runtime, const struct connector_account *account,
+                            const Guichet__V1__Recorded *recorded)
+{
+    connector_count(runtime, connector_stat_of(recorded), account, 1);
+    if (recorded->result == GUICHET__V1__RECORD_RESULT__RECORD_RESULT_REFUSED)
+        log_event(LOG_ERROR, "event_refused", LOG_TEXT("account", account->id),
+                  LOG_TEXT("event_key", recorded->event_key), LOG_TEXT("reason", recorded->reason));
 }

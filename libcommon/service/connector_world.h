@@ -84,8 +84,12 @@ static void centre_report(Guichet__V1__Connector_Service *service, const Guichet
 {
     struct centre *centre = (struct centre *)service;
     Guichet__V1__ReportReply reply = GUICHET__V1__REPORT_REPLY__INIT;
+    unsigned once = 1;
 
     assert_string_equal(request->lease, "lease-1");
+    if (centre->report_hated != NULL && strcmp(request->job_id, centre->report_hated) == 0 &&
+        centre_fail(ERR_FORBIDDEN, &once, closure_data))
+        return;
     if (centre_fail(centre->report_fails, &centre->report_fails_count, closure_data))
         return;
     centre->reports++;
