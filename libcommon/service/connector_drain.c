@@ -4,7 +4,7 @@
  * What fails may be the centre's fault or its own. The first time it waits until the centre answers again; what
  * fails once more is tried under the trial's lock, and halved until the culprit is alone: that becomes a suspect,
  * and the lane goes on around its thread. A row is deleted only when it was answered for. */
-#include "service/connector_lane.h"
+#include "service/connector_drain.h"
 
 #include <stdlib.h>
 #include <string.h>

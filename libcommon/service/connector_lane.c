@@ -6,7 +6,7 @@
  * it goes when the lane's previous one is answered. While one is under way the next forms, at its own pace
  * the larger the busier we are. What waits longer than submit_timeout_ms goes to the spool, or is given up where
  * there is none; never is it sent late. */
-#include "service/connector_lane.h"
+#include "service/connector_drain.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* connector_lane.h - what the files of a lane share: events in (connector_lane.c), Submit (connector_submit.c),
- * out of the spool (connector_drain.c, connector_trial.c).
+ * out of the spool (connector_drain.h).
  *
  * A lane's batch under way is either submitted or appended to the spool. While the spool has rows of the lane it is
  * diverted: what comes in goes there too, and only the drain submits, so that a thread keeps its order. */
@@ -130,38 +130,5 @@ bool connector_is_answer(const char *event_key, const Guichet__V1__Recorded *rec
 enum connector_stat connector_stat_of(const Guichet__V1__Recorded *recorded);
 void connector_count_answer(struct connector_runtime *runtime, const struct connector_account *account,
                             const Guichet__V1__Recorded *recorded); /* also logs a refused one */
-
-/* ---- connector_drain.c ---- */
-
-struct connector_drain *connector_drain_new(struct lane *lane);
-void connector_drain_free(struct connector_drain **drain);
-void connector_drain_kick(struct connector_drain *drain);    /* looks whether there is something to do */
-void connector_drain_retry(struct connector_drain *drain);   /* the centre answers again, or may by now */
-void connector_drain_refresh(struct connector_drain *drain); /* what could not be read before, may be now */
-void connector_drain_reread(struct connector_drain *drain);  /* other accounts are served than before */
-bool connector_drain_is_moving(const struct connector_drain *drain); /* rows are on their way out just now */
-bool connector_drain_is_waiting(const struct connector_drain *drain);
-void connector_drain_release(struct connector_drain *drain,
-                             uint32_t thread_key); /* of a suspect that is gone */
-
-/* ---- connector_trial.c ---- */
-
-struct connector_trials *connector_trials_new(struct connector_lanes *lanes);
-void connector_trials_free(struct connector_trials **trials);
-/* Somebody waits for the centre: it is asked, with growing pauses, and then every waiting drain is told. */
-void connector_trials_watch(struct connector_trials *trials);
-void connector_trials_heard(struct connector_trials *trials); /* the centre has recorded something */
-
-/* One trial at a time, so that nobody is blamed for another's fault: run() comes after a probe, whose answer it is
- * told; who was told true calls connector_trial_end() when the attempt is over. */
-typedef void connector_trial_fn(void *arg, bool is_answering);
-void connector_trial_want(struct connector_trials *trials, struct lane *lane, connector_trial_fn *run,
-                          void *arg);
-void connector_trial_end(struct connector_trials *trials);
-
-/* The row failed alone, in a trial. It is tried apart from its lane, which goes on around its thread until
- * connector_drain_release(). false: there are too many already. */
-bool connector_suspect_add(struct connector_trials *trials, struct lane *lane, const struct spool_row *row,
-                           uint32_t attempts);
 
 #endif

@@ -4,7 +4,7 @@
 #include "service/connector_spool_kit.h"
 
 #include "core/duration.h"
-#include "service/connector_lane.h"
+#include "service/connector_drain.h"
 
 /* ---- the centre is away ---- */
 

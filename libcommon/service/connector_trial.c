@@ -6,7 +6,7 @@
  * the centre took others since its last attempt, when it gave no answer at all, or when it is gone right after:
  * one that answers and refuses everybody's events condemns nobody. After spool_attempts_max of them, and right after
  * the last, it is handed over as bytes that nobody parses; what cannot be handed over then is an event again. */
-#include "service/connector_lane.h"
+#include "service/connector_drain.h"
 
 #include <stdlib.h>
 #include <string.h>
