@@ -110,6 +110,8 @@ const char *call_text_at(const struct call *call, const char *pointer, size_t in
 /* false: answered with a problem. */
 bool call_body_read(struct call *call);
 bool call_params_check(struct call *call);
+/* Is the path's {id} one at all? false: answered with 404 and these words. */
+bool call_id_check(struct call *call, const char *what);
 const char *call_param(const struct call *call, const char *name); /* NULL when absent */
 /* Query words of an enum: -1 when absent; false: answered with a problem. */
 bool call_param_word(struct call *call, const char *name, const ProtobufCEnumDescriptor *words,

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/id.h"
 #include "cursor.h"
 #include "words.h"
 
@@ -49,6 +50,16 @@ bool call_params_check(struct call *call)
         }
     }
     return true;
+}
+
+bool call_id_check(struct call *call, const char *what)
+{
+    struct id id;
+
+    if (id_parse(call->id, &id))
+        return true;
+    call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, what, NULL, 0 });
+    return false;
 }
 
 const char *call_param(const struct call *call, const char *name)

@@ -5,7 +5,6 @@
  * able to find who calls. */
 #include "handlers.h"
 
-#include "core/id.h"
 #include "etag.h"
 
 #define NAME_MAX_CHARACTERS 256
@@ -70,17 +69,6 @@ void customers_find(struct call *call)
     guichet__v1__context__find_customers(call_context(call), &request, on_found, call);
 }
 
-/* Answers 404 and returns false for what cannot be an id. */
-static bool id_check(struct call *call)
-{
-    struct id id;
-
-    if (id_parse(call->id, &id))
-        return true;
-    call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "no such customer", NULL, 0 });
-    return false;
-}
-
 static void on_customer(const Guichet__V1__GetCustomerReply *reply, void *arg)
 {
     struct call *call = arg;
@@ -108,7 +96,7 @@ void customers_get(struct call *call)
 {
     Guichet__V1__GetCustomerRequest request = GUICHET__V1__GET_CUSTOMER_REQUEST__INIT;
 
-    if (!id_check(call))
+    if (!call_id_check(call, "no such customer"))
         return;
     request.tenant = call_tenant(call);
     request.id = (char *)call->id;
@@ -134,7 +122,7 @@ void customers_update(struct call *call)
     enum etag_match match = ETAG_ABSENT;
     struct err err = { 0 };
 
-    if (!id_check(call))
+    if (!call_id_check(call, "no such customer"))
         return;
     if (!etag_match(if_match, "", &match, &err)) {
         call_bad_param(call, err.text);
@@ -161,7 +149,7 @@ void customers_timeline(struct call *call)
 {
     Guichet__V1__TimelineRequest request = GUICHET__V1__TIMELINE_REQUEST__INIT;
 
-    if (!id_check(call) ||
+    if (!call_id_check(call, "no such customer") ||
         !call_page(call, arena_printf(call->arena, "%s %s", call->route->path, call->id), &request.page))
         return;
     request.tenant = call_tenant(call);

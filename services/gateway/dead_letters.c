@@ -2,7 +2,6 @@
 /* dead_letters.c - what was refused for good or failed too often: for admins. */
 #include "handlers.h"
 
-#include "core/id.h"
 
 static const char *list_scope(struct call *call)
 {
@@ -48,17 +47,6 @@ void dead_letters_list(struct call *call)
     guichet__v1__routing__list_dead_letters(call_routing(call), &request, on_listed, call);
 }
 
-/* Answers 404 and returns false for what cannot be an id. */
-static bool id_check(struct call *call)
-{
-    struct id id;
-
-    if (id_parse(call->id, &id))
-        return true;
-    call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "no such dead letter", NULL, 0 });
-    return false;
-}
-
 static void on_got(const Guichet__V1__GetDeadLetterReply *reply, void *arg)
 {
     if (reply == NULL)
@@ -71,7 +59,7 @@ void dead_letters_get(struct call *call)
 {
     Guichet__V1__GetDeadLetterRequest request = GUICHET__V1__GET_DEAD_LETTER_REQUEST__INIT;
 
-    if (!id_check(call))
+    if (!call_id_check(call, "no such dead letter"))
         return;
     request.tenant = call_tenant(call);
     request.id = (char *)call->id;
@@ -90,7 +78,7 @@ void dead_letters_replay(struct call *call)
 {
     Guichet__V1__ReplayDeadLetterRequest request = GUICHET__V1__REPLAY_DEAD_LETTER_REQUEST__INIT;
 
-    if (!id_check(call))
+    if (!call_id_check(call, "no such dead letter"))
         return;
     request.tenant = call_tenant(call);
     request.id = (char *)call->id;
@@ -102,7 +90,7 @@ void dead_letters_drop(struct call *call)
 {
     Guichet__V1__DropDeadLetterRequest request = GUICHET__V1__DROP_DEAD_LETTER_REQUEST__INIT;
 
-    if (!id_check(call))
+    if (!call_id_check(call, "no such dead letter"))
         return;
     request.tenant = call_tenant(call);
     request.id = (char *)call->id;

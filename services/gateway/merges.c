@@ -2,7 +2,6 @@
 /* merges.c - who is one person, and which conversations are one: context decides, agents ask for it. */
 #include "handlers.h"
 
-#include "core/id.h"
 
 const struct body_field merges_body[] = {
     { "/other_customer_id", BODY_ID, true, 0, 0, NULL },
@@ -14,16 +13,6 @@ const struct body_field merges_join_body[] = {
     { "/other_id", BODY_ID, true, 0, 0, NULL },
     { 0 },
 };
-
-static bool id_check(struct call *call, const char *what)
-{
-    struct id id;
-
-    if (id_parse(call->id, &id))
-        return true;
-    call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, what, NULL, 0 });
-    return false;
-}
 
 static void on_merged(const Guichet__V1__MergeCustomersReply *reply, void *arg)
 {
@@ -43,7 +32,7 @@ void merges_create(struct call *call)
     Guichet__V1__MergeCustomersRequest request = GUICHET__V1__MERGE_CUSTOMERS_REQUEST__INIT;
     const char *evidence = call_text(call, "/evidence");
 
-    if (!id_check(call, "no such customer"))
+    if (!call_id_check(call, "no such customer"))
         return;
     request.tenant = call_tenant(call);
     request.customer_id = (char *)call->id;
@@ -66,7 +55,7 @@ void merges_delete(struct call *call)
 {
     Guichet__V1__UnmergeCustomersRequest request = GUICHET__V1__UNMERGE_CUSTOMERS_REQUEST__INIT;
 
-    if (!id_check(call, "no such merge"))
+    if (!call_id_check(call, "no such merge"))
         return;
     request.tenant = call_tenant(call);
     request.merge_id = (char *)call->id;

@@ -10,7 +10,6 @@
 
 #include <string.h>
 
-#include "core/id.h"
 #include "core/pbjson.h"
 #include "etag.h"
 
@@ -81,12 +80,9 @@ void view_load(struct call *call, call_fn *next)
     Guichet__V1__GetWorkRequest work = GUICHET__V1__GET_WORK_REQUEST__INIT;
     Guichet__V1__GetConversationsRequest conversation = GUICHET__V1__GET_CONVERSATIONS_REQUEST__INIT;
     char *ids[1] = { (char *)call->id };
-    struct id id;
 
-    if (!id_parse(call->id, &id)) {
-        call_problem(call, &(struct problem){ PROBLEM_NOT_FOUND, "no such conversation", NULL, 0 });
+    if (!call_id_check(call, "no such conversation"))
         return;
-    }
     call->next = next;
     call->waiting_for = 2;
     call->failure = (struct err){ 0 };
