@@ -29,7 +29,7 @@ struct connector_step {
     struct arena *arena;
     uint64_t lease_until_ms;
     Guichet__V1__Outcome *outcome;
-    connector_step_done_fn *done; /* from the loop, never from inside start */
+    connector_step_done_fn *done; /* from the loop; an upload without a file to hand over ends inside start */
     void *arg;
 };
 
